@@ -1,0 +1,145 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { flagOf, readSettings, runFolder, settingFlags, SettingsError, variableOf } from './env.ts';
+
+function messageOf(environment: Record<string, string>, flags: Record<string, string> = {}): string {
+  try {
+    readSettings(environment, flags);
+  } catch (error) {
+    if (error instanceof SettingsError) return error.message;
+    throw error;
+  }
+  throw new Error('these settings were taken as good');
+}
+
+describe('readSettings', () => {
+  it('has a default for everything', () => {
+    const settings = readSettings({});
+    expect(settings).toMatchObject({
+      gatewayPort: 3000,
+      consolePort: 3001,
+      gatewayAddress: '0.0.0.0',
+      consoleAddress: '127.0.0.1',
+      logLevel: 'info',
+      drainSeconds: 10,
+      warnings: [],
+      providerVariables: [],
+    });
+    expect(settings.workers).toBeGreaterThan(0);
+    expect(settings.data).toBe(join(process.cwd(), '.limen'));
+    expect(settings.run).toBe(runFolder(settings.data));
+  });
+
+  it('takes variables, and flags before variables', () => {
+    const environment = { LIMEN_GATEWAY_PORT: '8080', LIMEN_WORKERS: '3', LIMEN_DATA: '/var/lib/limen' };
+    expect(readSettings(environment)).toMatchObject({
+      gatewayPort: 8080,
+      workers: 3,
+      data: '/var/lib/limen',
+    });
+    expect(readSettings(environment, { gatewayPort: '9090' }).gatewayPort).toBe(9090);
+  });
+
+  it('takes an empty variable as unset', () => {
+    expect(readSettings({ LIMEN_REDIS_URL: '', LIMEN_GATEWAY_PORT: '' })).toMatchObject({
+      gatewayPort: 3000,
+    });
+  });
+
+  it.each([
+    ['LIMEN_GATEWAY_PORT', 'http', 'LIMEN_GATEWAY_PORT is "http"; allowed: a port from 1 to 65535.'],
+    ['LIMEN_GATEWAY_PORT', '70000', 'LIMEN_GATEWAY_PORT is "70000"; allowed: a port from 1 to 65535.'],
+    ['LIMEN_WORKERS', '0', 'LIMEN_WORKERS is "0"; allowed: a whole number from 1 to 256.'],
+    [
+      'LIMEN_LOG_LEVEL',
+      'loud',
+      'LIMEN_LOG_LEVEL is "loud"; allowed: trace, debug, info, warn, error, silent.',
+    ],
+    [
+      'LIMEN_CONSOLE_ADDRESS',
+      'localhost',
+      'LIMEN_CONSOLE_ADDRESS is "localhost"; allowed: an IP address of this machine, or 0.0.0.0 for all.',
+    ],
+    [
+      'LIMEN_CONFIG',
+      '/does/not/exist.yaml',
+      'LIMEN_CONFIG is "/does/not/exist.yaml"; allowed: a file or folder that exists.',
+    ],
+  ])('says in one line what is wrong with %s=%s', (name, value, message) => {
+    expect(messageOf({ [name]: value })).toBe(message);
+  });
+
+  it('names the flag where the flag is wrong', () => {
+    expect(messageOf({}, { gatewayPort: 'x' })).toBe(
+      '--gateway-port is "x"; allowed: a port from 1 to 65535.',
+    );
+  });
+
+  it('refuses the same port twice', () => {
+    expect(messageOf({ LIMEN_GATEWAY_PORT: '3001' })).toContain('are both 3001');
+  });
+
+  it('never shows a secret', () => {
+    const wrong = {
+      LIMEN_ENCRYPTION_KEY: 'hunter2',
+      LIMEN_METRICS_TOKEN: 'hunter2',
+      LIMEN_REDIS_URL: 'http://:hunter2@host',
+      LIMEN_POSTGRES_URL: 'mysql://root:hunter2@host/db',
+    };
+    for (const [name, value] of Object.entries(wrong)) {
+      const message = messageOf({ [name]: value });
+      expect(message).toContain(name);
+      expect(message).not.toContain('hunter2');
+    }
+  });
+
+  it('refuses a long but repetitive encryption key', () => {
+    expect(messageOf({ LIMEN_ENCRYPTION_KEY: 'ab'.repeat(32) })).toContain('LIMEN_ENCRYPTION_KEY');
+    expect(readSettings({ LIMEN_ENCRYPTION_KEY: '0123456789abcdef'.repeat(4) }).encryptionKey).toHaveLength(
+      64,
+    );
+  });
+
+  it('takes a socket path or a redis address', () => {
+    expect(readSettings({ LIMEN_REDIS_URL: '/run/redis.sock' }).redisUrl).toBe('/run/redis.sock');
+    expect(readSettings({ LIMEN_REDIS_URL: 'rediss://host:6380' }).redisUrl).toBe('rediss://host:6380');
+  });
+
+  it('warns about a variable that is none, with the nearest name', () => {
+    expect(readSettings({ LIMEN_GATEWAY_PROT: '1', LIMENADE: '1' }).warnings).toEqual([
+      'LIMEN_GATEWAY_PROT is not a setting; did you mean LIMEN_GATEWAY_PORT?',
+    ]);
+  });
+
+  it('tells which provider keys the environment has, not what they are', () => {
+    const settings = readSettings({ OPENAI_API_KEY: 'sk-secret', ANTHROPIC_API_KEY: '' });
+    expect(settings.providerVariables).toEqual(['OPENAI_API_KEY']);
+    expect(JSON.stringify(settings)).not.toContain('sk-secret');
+  });
+
+  it('takes an absolute path of a config file that exists', () => {
+    const file = join(mkdtempSync(join(tmpdir(), 'limen-env-')), 'limen.yaml');
+    writeFileSync(file, '');
+    expect(readSettings({ LIMEN_CONFIG: file }).config).toBe(file);
+  });
+});
+
+describe('names of settings', () => {
+  it('derives variable and flag from the key', () => {
+    expect(variableOf('clickhouseUrl')).toBe('LIMEN_CLICKHOUSE_URL');
+    expect(flagOf('drainSeconds')).toBe('--drain-seconds');
+    expect(settingFlags().map(({ flag }) => flag)).toContain('--gateway-port');
+  });
+});
+
+describe('runFolder', () => {
+  it('stays short enough for a socket, and is the same for the same data folder', () => {
+    expect(runFolder('/srv/limen')).toBe('/srv/limen/run');
+    const deep = `/srv/${'deep/'.repeat(30)}limen`;
+    expect(runFolder(deep).length).toBeLessThan(90);
+    expect(runFolder(deep)).toBe(runFolder(deep));
+    expect(runFolder(deep)).not.toBe(runFolder(`${deep}2`));
+  });
+});

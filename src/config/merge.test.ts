@@ -1,0 +1,154 @@
+import { describe, expect, it } from 'vitest';
+import { formatIssue } from './load/issue.ts';
+import { parseResources } from './load/load.ts';
+import { mergeSources, type ConfigSources } from './merge.ts';
+import { resourceId, type Origin, type SourcedResource } from './origin.ts';
+
+function provider(name: string, spec = 'type: openai'): string {
+  return `apiVersion: limen.dev/v1alpha1\nkind: Provider\nmetadata: {name: ${name}}\nspec: {${spec}}\n`;
+}
+
+function model(name: string, target: string, more = ''): string {
+  return `apiVersion: limen.dev/v1alpha1\nkind: Model\nmetadata: {name: ${name}}\nspec: {targets: [{provider: ${target}}]${more}}\n`;
+}
+
+function gateway(name: string): string {
+  return `apiVersion: limen.dev/v1alpha1\nkind: Gateway\nmetadata: {name: ${name}}\nspec: {}\n`;
+}
+
+function file(...documents: string[]): SourcedResource[] {
+  const { resources, issues } = parseResources([{ file: 'limen.yaml', text: documents.join('---\n') }]);
+  expect(issues).toEqual([]);
+  return [...resources];
+}
+
+function from(origin: Origin, ...documents: string[]): SourcedResource[] {
+  return file(...documents).map(({ resource }) => ({ resource, origin }));
+}
+
+const database: Origin = { source: 'database', generation: 1 };
+const environment: Origin = { source: 'environment', because: 'OPENAI_API_KEY' };
+const builtIn: Origin = { source: 'built-in', because: 'demo' };
+
+function merge(sources: Partial<ConfigSources>) {
+  const merged = mergeSources({ file: [], database: [], environment: [], builtIn: [], ...sources });
+  return {
+    ids: merged.resources.map(({ resource, origin }) => `${resourceId(resource)} ${origin.source}`),
+    issues: merged.issues.map(formatIssue),
+    warnings: merged.warnings.map(formatIssue),
+  };
+}
+
+describe('mergeSources', () => {
+  it('puts the file before the database, and both before the environment', () => {
+    expect(
+      merge({
+        file: file(provider('openai')),
+        database: from(database, provider('openai'), provider('anthropic', 'type: anthropic')),
+        environment: from(environment, provider('openai'), provider('anthropic'), provider('gemini')),
+      }),
+    ).toEqual({
+      ids: ['Provider/openai file', 'Provider/anthropic database', 'Provider/gemini environment'],
+      issues: [],
+      warnings: ['Provider/openai: is not in force: limen.yaml:1 declares it too'],
+    });
+  });
+
+  it('has the demo only where there is no other Provider', () => {
+    const demo = from(builtIn, provider('demo'), model('demo', 'demo'));
+    expect(merge({ builtIn: demo }).ids).toEqual(['Provider/demo built-in', 'Model/demo built-in']);
+    expect(merge({ builtIn: demo, file: file(gateway('default')) }).ids).toContain('Provider/demo built-in');
+    expect(merge({ builtIn: demo, database: from(database, provider('own')) }).ids).toEqual([
+      'Provider/own database',
+    ]);
+  });
+
+  it('finds references to providers that are not there', () => {
+    expect(
+      merge({
+        file: file(provider('openai'), model('fast', 'opneai'), model('slow', 'nowhere-near')),
+        database: from(database, model('stored', 'gone')),
+        environment: from(environment, model('gpt', 'gone')),
+      }),
+    ).toEqual({
+      ids: ['Provider/openai file'],
+      issues: [
+        'limen.yaml:9:29 spec.targets[0].provider: "opneai" is no Provider; did you mean openai?',
+        'limen.yaml:14:29 spec.targets[0].provider: "nowhere-near" is no Provider; one of openai',
+      ],
+      warnings: ['Model/stored spec.targets[0].provider: "gone" is no Provider; one of openai'],
+    });
+  });
+
+  it('says nothing about references to a provider that is declared wrongly', () => {
+    expect(
+      merge({ file: file(model('fast', 'broken')), invalid: new Set(['Provider/broken']) }).issues,
+    ).toEqual([]);
+  });
+
+  it('refuses names that two models claim, wherever they stand', () => {
+    const { issues } = merge({
+      file: file(
+        provider('openai'),
+        model('fast', 'openai', ', aliases: [quick, slow]'),
+        model('slow', 'openai', ', aliases: [quick]'),
+        model('twice', 'openai', ', aliases: [same, same]'),
+      ),
+    });
+    expect(issues).toEqual([
+      'limen.yaml:9:56 spec.aliases[1]: "slow" is taken by Model/slow (limen.yaml:11)',
+      'limen.yaml:14:49 spec.aliases[0]: "quick" is taken by Model/fast (limen.yaml:6)',
+      'limen.yaml:19:55 spec.aliases[1]: "same" is taken by Model/twice (limen.yaml:16)',
+    ]);
+  });
+
+  it('lets an alias of the file win over a model of another source', () => {
+    expect(
+      merge({
+        file: file(provider('openai'), model('fast', 'openai', ', aliases: [gpt-4o, stored]')),
+        database: from(database, model('stored', 'openai')),
+        environment: from(environment, model('gpt-4o', 'openai')),
+      }),
+    ).toEqual({
+      ids: ['Provider/openai file', 'Model/fast file'],
+      issues: [],
+      warnings: ['Model/stored metadata.name: "stored" is taken by Model/fast (limen.yaml:6)'],
+    });
+  });
+
+  it('allows one Gateway', () => {
+    expect(
+      merge({ file: file(gateway('one'), gateway('two')), database: from(database, gateway('three')) }),
+    ).toEqual({
+      ids: ['Gateway/one file'],
+      issues: [
+        'limen.yaml:8:18 metadata.name: "two" is a second Gateway; one stands at limen.yaml:1; only one in all sources',
+      ],
+      warnings: [
+        'Gateway/three metadata.name: "three" is a second Gateway; one stands at limen.yaml:1; only one in all sources',
+      ],
+    });
+  });
+
+  it('refuses a prefix that two providers claim', () => {
+    expect(
+      merge({
+        file: file(
+          provider('one', 'type: openai, modelPrefixes: [gpt-]'),
+          provider('two', 'type: openai, modelPrefixes: [x-, gpt-]'),
+        ),
+      }).issues,
+    ).toEqual(['limen.yaml:9:42 spec.modelPrefixes[1]: "gpt-" is taken by Provider/one (limen.yaml:1)']);
+  });
+
+  it('keeps well-known models with a declared provider only if that stands for the same service', () => {
+    const implied = from(environment, provider('openai'), model('gpt-4o', 'openai'));
+    const withFile = (spec: string) =>
+      merge({ file: file(provider('openai', spec)), environment: implied }).ids;
+    expect(withFile('type: openai')).toEqual(['Provider/openai file', 'Model/gpt-4o environment']);
+    expect(withFile('type: openai, modelPrefixes: []')).toEqual(['Provider/openai file']);
+    expect(withFile('type: openai-compatible, baseUrl: "http://127.0.0.1:1/v1"')).toEqual([
+      'Provider/openai file',
+    ]);
+  });
+});

@@ -1,0 +1,187 @@
+import { formatPath, inReadingOrder, type ConfigIssue } from './load/issue.ts';
+import { nearestNames } from './nearest.ts';
+import { describeOrigin, resourceId, type SourcedResource } from './origin.ts';
+import type { ModelResource, ProviderResource } from './resources/index.ts';
+
+/** What each source declares; where two declare the same resource, the one further up here is in force. */
+export interface ConfigSources {
+  readonly file: readonly SourcedResource[];
+  readonly database: readonly SourcedResource[];
+  readonly environment: readonly SourcedResource[];
+  /** In force only where no other source has a Provider: the demo. */
+  readonly builtIn: readonly SourcedResource[];
+  /** `Kind/name` of resources that the file declares but wrongly; references to them are not reported. */
+  readonly invalid?: ReadonlySet<string>;
+}
+
+export interface MergedConfig {
+  readonly resources: readonly SourcedResource[];
+  /** Errors of the file: with any of these the whole must not come into force. */
+  readonly issues: readonly ConfigIssue[];
+  /** What was left out or hidden of the other sources, which are never worth refusing the whole for. */
+  readonly warnings: readonly ConfigIssue[];
+}
+
+/**
+ * Puts all sources together and checks what only the whole can tell: references, names taken twice, more than
+ * one Gateway. Pure.
+ */
+export function mergeSources(sources: ConfigSources): MergedConfig {
+  const others = [...sources.file, ...sources.database, ...sources.environment];
+  const hasProvider = others.some(({ resource }) => resource.kind === 'Provider');
+  const merger = new Merger(sources.invalid ?? new Set());
+  const ordered = hasProvider ? others : [...others, ...sources.builtIn];
+  const kept = merger.withoutReferencesToNowhere(
+    merger.withoutTakenNames(merger.withoutSecondGateway(merger.withoutHidden(ordered))),
+  );
+  return { resources: kept, issues: inReadingOrder(merger.issues), warnings: merger.warnings };
+}
+
+class Merger {
+  readonly issues: ConfigIssue[] = [];
+  readonly warnings: ConfigIssue[] = [];
+  readonly #invalid: ReadonlySet<string>;
+
+  constructor(invalid: ReadonlySet<string>) {
+    this.#invalid = invalid;
+  }
+
+  /** An error where the file is at fault, a warning for the database; what is only implied gives way in silence. */
+  #object(
+    sourced: SourcedResource,
+    path: readonly PropertyKey[],
+    issue: Omit<ConfigIssue, 'path' | 'resource'>,
+  ): void {
+    const { origin, resource } = sourced;
+    const described: ConfigIssue = { resource: resourceId(resource), path: formatPath(path), ...issue };
+    if (origin.source === 'file') {
+      const position = sourced.positions?.get(described.path);
+      this.issues.push({
+        ...described,
+        file: origin.file,
+        line: position?.line ?? origin.line,
+        column: position?.column ?? 1,
+      });
+    } else if (origin.source === 'database') this.warnings.push(described);
+  }
+
+  withoutHidden(ordered: readonly SourcedResource[]): SourcedResource[] {
+    const byId = new Map<string, SourcedResource>();
+    for (const sourced of ordered) {
+      const id = resourceId(sourced.resource);
+      const other = byId.get(id);
+      if (other) {
+        this.#object(sourced, [], {
+          message: `is not in force: ${describeOrigin(other.origin)} declares it too`,
+        });
+      } else byId.set(id, sourced);
+    }
+    return [...byId.values()];
+  }
+
+  withoutSecondGateway(resources: readonly SourcedResource[]): SourcedResource[] {
+    const first = resources.find(({ resource }) => resource.kind === 'Gateway');
+    return resources.filter((sourced) => {
+      if (sourced.resource.kind !== 'Gateway' || sourced === first || !first) return true;
+      this.#object(sourced, ['metadata', 'name'], {
+        value: JSON.stringify(sourced.resource.metadata.name),
+        message: `is a second Gateway; ${first.resource.metadata.name} stands at ${describeOrigin(first.origin)}`,
+        allowed: 'only one in all sources',
+      });
+      return false;
+    });
+  }
+
+  /** A client's `model` must mean one thing, whether it is a name or an alias. The same goes for prefixes. */
+  withoutTakenNames(resources: readonly SourcedResource[]): SourcedResource[] {
+    const names = new Map<string, SourcedResource>();
+    const prefixes = new Map<string, SourcedResource>();
+    const dropped = new Set<SourcedResource>();
+    const bySource = Map.groupBy(resources, ({ origin }) => origin.source);
+    const clash = (
+      sourced: SourcedResource,
+      path: readonly PropertyKey[],
+      name: string,
+      owner: SourcedResource,
+    ) => {
+      this.#object(sourced, path, {
+        value: JSON.stringify(name),
+        message: `is taken by ${resourceId(owner.resource)} (${describeOrigin(owner.origin)})`,
+      });
+      dropped.add(sourced);
+    };
+    for (const group of bySource.values()) {
+      // All names of a source before its aliases: the order of declarations must not decide.
+      for (const sourced of group) {
+        if (sourced.resource.kind !== 'Model') continue;
+        const { name } = sourced.resource.metadata;
+        const owner = names.get(name);
+        if (owner) clash(sourced, ['metadata', 'name'], name, owner);
+        else names.set(name, sourced);
+      }
+      for (const sourced of group) {
+        const list = namesBesides(sourced);
+        const register = sourced.resource.kind === 'Model' ? names : prefixes;
+        for (const [index, name] of list.names.entries()) {
+          if (dropped.has(sourced)) break;
+          const owner = register.get(name);
+          if (owner) clash(sourced, ['spec', list.field, index], name, owner);
+          else register.set(name, sourced);
+        }
+      }
+    }
+    return resources.filter((sourced) => !dropped.has(sourced));
+  }
+
+  withoutReferencesToNowhere(resources: readonly SourcedResource[]): SourcedResource[] {
+    const providers = new Map(
+      resources.flatMap((sourced) =>
+        sourced.resource.kind === 'Provider'
+          ? [[sourced.resource.metadata.name, { ...sourced, resource: sourced.resource }]]
+          : [],
+      ),
+    );
+    return resources.filter((sourced) => {
+      const { resource, origin } = sourced;
+      if (resource.kind !== 'Model') return true;
+      // Well-known models stand for a well-known service; a declared provider of that name may be another.
+      if (origin.source === 'environment' && !impliedModelFits(resource, providers, origin.because))
+        return false;
+      const missing = resource.spec.targets.flatMap(({ provider }, index) =>
+        providers.has(provider) || this.#invalid.has(`Provider/${provider}`) ? [] : [{ provider, index }],
+      );
+      for (const { provider, index } of missing) {
+        const nearest = nearestNames(provider, providers.keys(), 1)[0];
+        const known = [...providers.keys()].sort();
+        this.#object(sourced, ['spec', 'targets', index, 'provider'], {
+          value: JSON.stringify(provider),
+          message: 'is no Provider',
+          allowed: known.length > 0 ? `one of ${known.join(', ')}` : 'declare one first',
+          ...(nearest ? { hint: `did you mean ${nearest}?` } : {}),
+        });
+      }
+      return missing.length === 0;
+    });
+  }
+}
+
+function namesBesides({ resource }: SourcedResource): { field: string; names: readonly string[] } {
+  if (resource.kind === 'Model') return { field: 'aliases', names: resource.spec.aliases };
+  if (resource.kind === 'Provider')
+    return { field: 'modelPrefixes', names: resource.spec.modelPrefixes ?? [] };
+  return { field: '', names: [] };
+}
+
+function impliedModelFits(
+  model: ModelResource,
+  providers: ReadonlyMap<string, SourcedResource & { readonly resource: ProviderResource }>,
+  because: string,
+): boolean {
+  return model.spec.targets.every(({ provider }) => {
+    const found = providers.get(provider);
+    if (!found) return false;
+    if (found.origin.source === 'environment') return found.origin.because === because;
+    const { type, modelPrefixes } = found.resource.spec;
+    return type === provider && modelPrefixes?.length !== 0;
+  });
+}

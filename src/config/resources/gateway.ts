@@ -1,0 +1,98 @@
+import { z } from 'zod';
+import { resourceSchema } from './common.ts';
+
+const cidrSchema = z.union([z.cidrv4(), z.cidrv6()], {
+  error: 'an address range such as 10.0.0.0/8 or fd00::/8',
+});
+
+const gatewaySpecSchema = z.strictObject({
+  tls: z
+    .strictObject({
+      certificateFile: z
+        .string()
+        .min(1)
+        .describe('PEM chain; watched, so a renewed file is in force without a dropped stream'),
+      keyFile: z.string().min(1),
+      clientCaFile: z
+        .string()
+        .min(1)
+        .optional()
+        .describe('With it, clients must present a certificate of this authority'),
+    })
+    .optional()
+    .describe('TLS on the public listener; none: plain HTTP/1 and HTTP/2'),
+  trust: z
+    .strictObject({
+      hops: z
+        .number()
+        .int()
+        .min(0)
+        .max(10)
+        .default(0)
+        .describe('Trusted proxies in front, for the client address in x-forwarded-for'),
+      internalRanges: z
+        .array(cidrSchema)
+        .default([])
+        .describe('Clients whose Envoy control headers are obeyed; default: nobody’s'),
+    })
+    .prefault({}),
+  cors: z
+    .strictObject({
+      allowOrigins: z.array(z.string().min(1)).default([]).describe('Exact origins, or * for any'),
+    })
+    .prefault({}),
+  limits: z
+    .strictObject({
+      requestBody: z
+        .number()
+        .int()
+        .min(1024)
+        .max(268_435_456)
+        .default(33_554_432)
+        .describe('Bytes; larger bodies get 413. Every buffer follows from it'),
+      bytesInFlightPerWorker: z
+        .number()
+        .int()
+        .min(1_048_576)
+        .default(536_870_912)
+        .describe('Bytes of request bodies that one worker holds; beyond: 503'),
+    })
+    .prefault({}),
+  timeouts: z
+    .strictObject({
+      requestSeconds: z
+        .number()
+        .positive()
+        .default(600)
+        .describe('Whole time of an answer that is not streamed'),
+      perTrySeconds: z.number().positive().default(600).describe('Until the response headers of one try'),
+      streamIdleSeconds: z
+        .number()
+        .positive()
+        .default(300)
+        .describe('Longest silence of a provider in mid-answer'),
+      uploadIdleSeconds: z
+        .number()
+        .positive()
+        .default(10)
+        .describe('Longest silence of a client in mid-request, and of a stuck worker'),
+    })
+    .prefault({}),
+  retries: z
+    .strictObject({
+      attempts: z
+        .number()
+        .int()
+        .min(1)
+        .max(10)
+        .default(3)
+        .describe('Tries of one request in all, over all targets'),
+    })
+    .prefault({}),
+});
+
+/** The public listener: its trust, bounds and timeouts. One per installation for now, named `default`. */
+export const gatewaySchema = resourceSchema('Gateway', gatewaySpecSchema);
+
+export type GatewayResource = z.infer<typeof gatewaySchema>;
+export type GatewaySpec = GatewayResource['spec'];

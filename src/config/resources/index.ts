@@ -1,0 +1,31 @@
+import { z } from 'zod';
+import { apiKeySchema } from './api-key.ts';
+import { gatewaySchema } from './gateway.ts';
+import { modelSchema } from './model.ts';
+import { providerSchema } from './provider.ts';
+
+/** Every kind, and the one schema that files, admin API, database and reference derive from. */
+export const RESOURCE_SCHEMAS = {
+  Gateway: gatewaySchema,
+  Provider: providerSchema,
+  Model: modelSchema,
+  ApiKey: apiKeySchema,
+} as const;
+
+export type Kind = keyof typeof RESOURCE_SCHEMAS;
+
+export const KINDS = Object.keys(RESOURCE_SCHEMAS) as readonly Kind[];
+
+export const anyResourceSchema = z.discriminatedUnion('kind', [
+  gatewaySchema,
+  providerSchema,
+  modelSchema,
+  apiKeySchema,
+]);
+
+export type Resource = z.infer<typeof anyResourceSchema>;
+export { gatewaySchema };
+export type { ApiKeyResource } from './api-key.ts';
+export type { GatewayResource, GatewaySpec } from './gateway.ts';
+export type { ModelResource } from './model.ts';
+export type { ProviderResource, ProviderType } from './provider.ts';

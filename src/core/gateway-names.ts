@@ -1,0 +1,59 @@
+/**
+ * Names that the Envoy configuration and the processor must agree on. Neither may import the other, so they
+ * stand here.
+ */
+
+/** Dynamic metadata of the front leg: `context` (JSON of a RequestContext) and `route` (a RouteName). */
+export const CONTEXT_NAMESPACE = 'limen';
+/** Typed dynamic metadata of the front leg: the order of clusters to try (PriorityGroupsOverride). */
+export const ORDER_NAMESPACE = 'limen.order';
+/** Dynamic metadata of the upstream leg: usage counted while a converted answer passed. */
+export const ATTEMPT_NAMESPACE = 'limen.attempt';
+/** Dynamic metadata of the response leg: usage counted while an answer of the same format passed. */
+export const RESPONSE_NAMESPACE = 'limen.response';
+/** Typed dynamic metadata of Envoy's own token counting (envoy.data.ai.v3.TokenUsage). */
+export const USAGE_NAMESPACE = 'limen.usage';
+
+/** Request header that names the cluster, for Envoys without priority groups. Clients can never set it. */
+export const CLUSTER_HEADER = 'x-limen-cluster';
+/** gRPC metadata that tells a worker which leg it is called for. */
+export const LEG_METADATA = 'limen-leg';
+
+/** The three exchanges that a worker may serve. */
+export type Leg = 'front' | 'upstream' | 'response';
+
+/** How an answer goes back, and so which route a request takes after the front leg has decided. */
+export type ResponsePath = 'native/chat' | 'native/messages' | 'response' | 'converted';
+
+/** Route name: the path, and whether the answer is a stream (which has no whole timeout). */
+export type RouteName = `${ResponsePath}/${'stream' | 'whole'}`;
+
+export const RESPONSE_PATHS: readonly ResponsePath[] = [
+  'native/chat',
+  'native/messages',
+  'response',
+  'converted',
+];
+
+const CLUSTER_PREFIX = 'provider/';
+const CONVERTED_SUFFIX = '/converted';
+
+/** Cluster that carries requests to a provider as they are. */
+export function plainCluster(provider: string): string {
+  return `${CLUSTER_PREFIX}${provider}`;
+}
+
+/** Cluster of the same provider whose upstream filters convert each try. */
+export function convertedCluster(provider: string): string {
+  return `${CLUSTER_PREFIX}${provider}${CONVERTED_SUFFIX}`;
+}
+
+/** The provider behind a cluster name, or undefined for a cluster that is no provider's. */
+export function providerOfCluster(cluster: string): string | undefined {
+  if (!cluster.startsWith(CLUSTER_PREFIX)) return undefined;
+  const name = cluster.slice(CLUSTER_PREFIX.length);
+  return name.endsWith(CONVERTED_SUFFIX) ? name.slice(0, -CONVERTED_SUFFIX.length) : name;
+}
+
+/** Headers in which a client may present its credential, lower case. None of them ever goes upstream. */
+export const CREDENTIAL_HEADERS = ['authorization', 'x-api-key', 'x-goog-api-key', 'api-key'] as const;

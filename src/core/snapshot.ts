@@ -1,0 +1,99 @@
+import type { Price } from './usage.ts';
+
+/**
+ * What the whole configuration compiles to: plain JSON, immutable, named by the hash of its content. Workers
+ * get it over the snapshot stream; a request pins one and keeps it through every try. It holds no secret:
+ * provider credentials go to Envoy alone.
+ */
+export interface Snapshot {
+  /** First 16 hex digits of the SHA-256 of everything else in here. */
+  readonly version: string;
+  readonly gateway: SnapshotGateway;
+  /** By provider name. */
+  readonly providers: Readonly<Record<string, SnapshotProvider>>;
+  /** By model name. */
+  readonly models: Readonly<Record<string, SnapshotModel>>;
+  /** Alias → model name. */
+  readonly aliases: Readonly<Record<string, string>>;
+  /** Where model names go that no model and no alias is; longest prefix first, so the first match decides. */
+  readonly prefixes: readonly ModelPrefix[];
+}
+
+/** Names that begin with `prefix` are sent to `provider` as they are. */
+export interface ModelPrefix {
+  readonly prefix: string;
+  readonly provider: string;
+}
+
+/** The Gateway resource with every default filled in; times in seconds, sizes in bytes. */
+export interface SnapshotGateway {
+  readonly tls?:
+    | {
+        readonly certificateFile: string;
+        readonly keyFile: string;
+        readonly clientCaFile?: string | undefined;
+      }
+    | undefined;
+  readonly trust: { readonly hops: number; readonly internalRanges: readonly string[] };
+  readonly cors: { readonly allowOrigins: readonly string[] };
+  readonly limits: { readonly requestBody: number; readonly bytesInFlightPerWorker: number };
+  readonly timeouts: {
+    readonly requestSeconds: number;
+    readonly perTrySeconds: number;
+    readonly streamIdleSeconds: number;
+    readonly uploadIdleSeconds: number;
+  };
+  readonly retries: { readonly attempts: number };
+}
+
+/** A provider as requests and the Envoy builders see it. */
+export interface SnapshotProvider {
+  readonly name: string;
+  /** Folder under src/providers. */
+  readonly type: string;
+  readonly scheme: 'http' | 'https';
+  readonly host: string;
+  readonly port: number;
+  /** Path prefix of the API without a trailing slash: `/v1`, or empty. */
+  readonly basePath: string;
+  /** Whether a credential is configured (its value is in the secrets alone). */
+  readonly hasCredential: boolean;
+  readonly caFile?: string | undefined;
+  readonly serverName: string;
+  readonly connectTimeoutSeconds: number;
+  readonly defaultMaxOutputTokens: number;
+}
+
+/** A model that clients may ask for. */
+export interface SnapshotModel {
+  readonly name: string;
+  /** Ordered by priority, then as declared. */
+  readonly targets: readonly SnapshotTarget[];
+  readonly price?: Price | undefined;
+  readonly usageChunk: 'hide' | 'show';
+  readonly perTryTimeoutSeconds?: number | undefined;
+}
+
+export interface SnapshotTarget {
+  readonly provider: string;
+  /** Name that the provider knows; absent: the name that the client used. */
+  readonly model?: string | undefined;
+  readonly priority: number;
+  readonly weight: number;
+}
+
+/** A virtual key as workers know it. The key itself is nowhere: `hash` is its SHA-256. */
+export interface VirtualKey {
+  readonly id: string;
+  /** SHA-256 of the whole key, 64 lower-case hex digits. */
+  readonly hash: string;
+  readonly user: string;
+  readonly team?: string | undefined;
+  /** Patterns with `*`; absent: every model. */
+  readonly models?: readonly string[] | undefined;
+  /** Unix time in milliseconds. */
+  readonly expiresAt?: number | undefined;
+}
+
+/** Credentials by provider name, in clear, only in the control plane's memory and on its way to Envoy by SDS. */
+export type ProviderSecrets = Readonly<Record<string, string>>;

@@ -1,0 +1,47 @@
+import { LimenError } from '../../core/errors.ts';
+import type { RequestInspection } from '../format.ts';
+import { editTopLevel } from '../json/edit.ts';
+import { isObject } from '../json/parse.ts';
+import { findMember, readMember, scanTopLevel } from '../json/scan.ts';
+import { readModel, readOptionalBoolean, readOptionalInteger } from '../json/members.ts';
+import { GUARDED_MEMBERS } from './schema.ts';
+
+const GUARDED_STREAM_OPTIONS: ReadonlySet<string> = new Set(['include_usage']);
+
+/** Scans the body once and parses only the few small members that routing needs. */
+export function inspectChatRequest(body: Buffer): RequestInspection {
+  const topLevel = scanTopLevel(body, GUARDED_MEMBERS);
+  const model = readModel(body, topLevel);
+  const stream = readOptionalBoolean(body, topLevel, 'stream') ?? false;
+  const maxOutputTokens =
+    readOptionalInteger(body, topLevel, 'max_completion_tokens') ??
+    readOptionalInteger(body, topLevel, 'max_tokens');
+  const candidateCount = readOptionalInteger(body, topLevel, 'n') ?? 1;
+  const options = readMember(body, topLevel, 'stream_options');
+  if (options !== undefined && options !== null && !isObject(options)) {
+    throw new LimenError('invalid_request', "The field 'stream_options' must be an object.", {
+      param: 'stream_options',
+    });
+  }
+  const includeUsage = isObject(options) && options['include_usage'] === true;
+  return { model, stream, includeUsage, maxOutputTokens, candidateCount, topLevel };
+}
+
+/**
+ * Asks for the usage chunk of a stream (`stream_options.include_usage`) and keeps whatever else
+ * `stream_options` says.
+ */
+export function chatUsageRequestEdits(
+  body: Buffer,
+  inspection: RequestInspection,
+): ReadonlyMap<string, string> {
+  if (!inspection.stream || inspection.includeUsage) return new Map();
+  const member = findMember(inspection.topLevel, 'stream_options');
+  const text = member && body.subarray(member.valueStart, member.valueEnd);
+  if (text === undefined || text.equals(NULL)) return new Map([['stream_options', '{"include_usage":true}']]);
+  const options = scanTopLevel(text, GUARDED_STREAM_OPTIONS);
+  const edited = editTopLevel(text, options, new Map([['include_usage', 'true']]));
+  return new Map([['stream_options', edited.toString('utf8')]]);
+}
+
+const NULL = Buffer.from('null');

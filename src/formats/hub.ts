@@ -1,0 +1,256 @@
+import type { LimenError } from '../core/errors.ts';
+import type { Usage } from '../core/usage.ts';
+
+/**
+ * The one request, response and event model between all formats. A format decodes into it and encodes from
+ * it, so N formats need N folders, not N×N conversions. Only what a converter acts on is typed; everything
+ * else travels in `extra` or as an `opaque` part, tagged with the format that understands it.
+ */
+
+/** The client APIs and wire formats that Limen speaks. */
+export type FormatName = 'chat' | 'messages';
+
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+/** A cache marker as the client wrote it, `{type: 'ephemeral', ttl?}`. */
+export type CacheMarker = JsonObject;
+
+interface Cacheable {
+  readonly cacheMarker?: CacheMarker | undefined;
+}
+
+export type HubSource =
+  | { readonly kind: 'base64'; readonly mediaType: string; readonly data: string }
+  | { readonly kind: 'url'; readonly url: string }
+  | { readonly kind: 'file'; readonly fileId: string }
+  | { readonly kind: 'text'; readonly text: string };
+
+export interface HubText extends Cacheable {
+  readonly kind: 'text';
+  readonly text: string;
+}
+
+export interface HubImage extends Cacheable {
+  readonly kind: 'image';
+  readonly source: HubSource;
+  /** OpenAI's resolution hint: auto, low, high. */
+  readonly detail?: string | undefined;
+}
+
+export interface HubDocument extends Cacheable {
+  readonly kind: 'document';
+  readonly source: HubSource;
+  /** File name or title. */
+  readonly title?: string | undefined;
+  /** Fields of the client's document block that only its own format knows (context, citations). */
+  readonly extra?: JsonObject | undefined;
+}
+
+export interface HubAudio extends Cacheable {
+  readonly kind: 'audio';
+  /** Base64. */
+  readonly data: string;
+  /** `wav`, `mp3` … */
+  readonly audioFormat: string;
+}
+
+export interface HubToolCall extends Cacheable {
+  readonly kind: 'tool_call';
+  readonly id: string;
+  readonly name: string;
+  /** JSON text of the arguments, as the model wrote it: not every model writes valid JSON. */
+  readonly argumentsJson: string;
+}
+
+export interface HubToolResult extends Cacheable {
+  readonly kind: 'tool_result';
+  readonly toolCallId: string;
+  readonly content: readonly HubPart[];
+  readonly isError: boolean;
+}
+
+export interface HubThinking {
+  readonly kind: 'thinking';
+  readonly text: string;
+  /** The provider's proof that it wrote this text; it refuses the block without it. */
+  readonly signature?: string | undefined;
+}
+
+export interface HubRedactedThinking {
+  readonly kind: 'redacted_thinking';
+  readonly data: string;
+}
+
+/** Reasoning of an earlier turn, as sealed for a client whose format has no field for it. */
+export interface HubSealedReasoning {
+  readonly kind: 'sealed_reasoning';
+  readonly sealed: string;
+}
+
+export interface HubRefusal {
+  readonly kind: 'refusal';
+  readonly text: string;
+}
+
+/** A part that only its own format knows; other formats report it as dropped. */
+export interface HubOpaque {
+  readonly kind: 'opaque';
+  readonly format: FormatName;
+  readonly value: JsonObject;
+}
+
+export type HubPart =
+  | HubText
+  | HubImage
+  | HubDocument
+  | HubAudio
+  | HubToolCall
+  | HubToolResult
+  | HubThinking
+  | HubSealedReasoning
+  | HubRedactedThinking
+  | HubRefusal
+  | HubOpaque;
+
+export interface HubMessage {
+  readonly role: 'system' | 'user' | 'assistant';
+  readonly content: readonly HubPart[];
+  /** OpenAI's `developer` role, which is `system` by another name. */
+  readonly developer?: boolean | undefined;
+  /** Where the client's request has it, for warnings: `messages[2]`, `system`. */
+  readonly place: string;
+  /** Name of the participant, where the format has one. */
+  readonly name?: string | undefined;
+}
+
+export interface HubTool extends Cacheable {
+  readonly name: string;
+  readonly description?: string | undefined;
+  /** JSON Schema of the arguments. */
+  readonly parameters?: JsonObject | undefined;
+  readonly strict?: boolean | undefined;
+  /** Members of the definition that only its own format knows. */
+  readonly extra?: JsonObject | undefined;
+}
+
+export interface HubOpaqueTool {
+  readonly format: FormatName;
+  readonly value: JsonObject;
+}
+
+export type HubToolChoice =
+  | { readonly kind: 'auto' }
+  | { readonly kind: 'any' }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'tool'; readonly name: string };
+
+export type ReasoningEffort = 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh' | 'max';
+
+export interface HubReasoning {
+  /** `false`: the client asked for no reasoning. */
+  readonly enabled?: boolean | undefined;
+  readonly effort?: ReasoningEffort | undefined;
+  /** Anthropic's manual mode: tokens the model may think for. */
+  readonly budgetTokens?: number | undefined;
+  /** Anthropic's adaptive mode: the model decides. */
+  readonly adaptive?: boolean | undefined;
+  /** Anthropic's `display`: `summarized` or `omitted`. */
+  readonly display?: string | undefined;
+}
+
+export type HubOutputFormat =
+  | { readonly kind: 'json_object' }
+  | {
+      readonly kind: 'json_schema';
+      readonly schema: JsonObject;
+      readonly name?: string | undefined;
+      readonly description?: string | undefined;
+      readonly strict?: boolean | undefined;
+    };
+
+export interface HubRequest {
+  readonly format: FormatName;
+  readonly model: string;
+  readonly stream: boolean;
+  /** The client asked for a usage chunk at the end of its stream. */
+  readonly includeUsage: boolean;
+  readonly messages: readonly HubMessage[];
+  readonly tools: readonly HubTool[];
+  readonly opaqueTools: readonly HubOpaqueTool[];
+  readonly toolChoice?: HubToolChoice | undefined;
+  readonly parallelToolCalls?: boolean | undefined;
+  readonly maxOutputTokens?: number | undefined;
+  readonly temperature?: number | undefined;
+  readonly topP?: number | undefined;
+  readonly topK?: number | undefined;
+  readonly stop?: readonly string[] | undefined;
+  readonly seed?: number | undefined;
+  readonly frequencyPenalty?: number | undefined;
+  readonly presencePenalty?: number | undefined;
+  readonly candidateCount?: number | undefined;
+  readonly logprobs?: boolean | undefined;
+  readonly topLogprobs?: number | undefined;
+  readonly reasoning?: HubReasoning | undefined;
+  readonly outputFormat?: HubOutputFormat | undefined;
+  /** An identifier of the end user. */
+  readonly user?: string | undefined;
+  readonly serviceTier?: 'auto' | 'standard' | 'flex' | 'priority' | undefined;
+  /** Top-level fields that only the client's own format knows. */
+  readonly extra: JsonObject;
+}
+
+export type HubFinishReason =
+  'stop' | 'stop_sequence' | 'length' | 'context_window' | 'tool_calls' | 'refusal' | 'pause';
+
+export interface HubFinish {
+  readonly reason: HubFinishReason;
+  readonly stopSequence?: string | undefined;
+  /** The provider's own words on a refusal. */
+  readonly explanation?: string | undefined;
+}
+
+export interface HubResponse {
+  readonly id: string;
+  readonly model: string;
+  /** Unix seconds, where the upstream tells. */
+  readonly created?: number | undefined;
+  readonly content: readonly HubPart[];
+  readonly finish: HubFinish;
+  readonly usage?: Usage | undefined;
+  /** The tier that served the request, in OpenAI's words: default, priority, flex. */
+  readonly serviceTier?: string | undefined;
+}
+
+/** What a content block of a stream is; its bytes follow as deltas. */
+export type HubBlock =
+  | { readonly kind: 'text' }
+  | { readonly kind: 'thinking' }
+  | { readonly kind: 'refusal' }
+  | { readonly kind: 'tool_call'; readonly id: string; readonly name: string }
+  | { readonly kind: 'redacted_thinking'; readonly data: string }
+  | { readonly kind: 'opaque'; readonly format: FormatName; readonly value: JsonObject };
+
+/**
+ * Events of a streamed answer, in the order of any decoder: `start`, then blocks one after the other (never
+ * two open at once: an encoder relies on it), then `finish`, then `usage` if known, then `end`. `ping` may
+ * stand anywhere, `error` ends the stream. Without `end` or `error` the stream was cut off.
+ */
+export type HubEvent =
+  | {
+      readonly kind: 'start';
+      readonly id: string;
+      readonly model: string;
+      readonly created?: number | undefined;
+      readonly usage?: Usage | undefined;
+      readonly serviceTier?: string | undefined;
+    }
+  | { readonly kind: 'block_start'; readonly block: HubBlock }
+  | { readonly kind: 'delta'; readonly text: string }
+  | { readonly kind: 'signature'; readonly signature: string }
+  | { readonly kind: 'opaque_delta'; readonly format: FormatName; readonly value: JsonObject }
+  | { readonly kind: 'block_stop' }
+  | { readonly kind: 'finish'; readonly finish: HubFinish }
+  | { readonly kind: 'usage'; readonly usage: Usage }
+  | { readonly kind: 'ping' }
+  | { readonly kind: 'error'; readonly error: LimenError }
+  | { readonly kind: 'end' };

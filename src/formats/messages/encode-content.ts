@@ -1,0 +1,184 @@
+import type { EncodeRequestOptions } from '../format.ts';
+import type { HubMessage, HubPart, HubRequest, HubSource, JsonObject } from '../hub.ts';
+import { isObject, parseJson } from '../json/parse.ts';
+import { safeToolCallId } from '../media.ts';
+import type { WarningList } from '../warnings.ts';
+
+type Content = string | readonly JsonObject[];
+
+interface Conversation {
+  readonly system: Content | undefined;
+  readonly messages: readonly JsonObject[];
+}
+
+interface Turn {
+  readonly role: HubMessage['role'];
+  readonly blocks: JsonObject[];
+}
+
+/**
+ * Messages wants system prompts beside the conversation, and all results of one turn's tool calls at the
+ * start of the one user message that follows them (Claude docs, "Handle tool calls").
+ */
+export function encodeConversation(request: HubRequest, options: EncodeRequestOptions): Conversation {
+  const { warnings } = options;
+  const system: JsonObject[] = [];
+  const turns: Turn[] = [];
+  for (const message of request.messages) {
+    const { place } = message;
+    if (message.name !== undefined)
+      warnings.dropped('messages.name', 'Messages has no names of participants.');
+    const blocks = encodeBlocks(message.content, place, options);
+    if (message.role === 'system' && !(request.format === 'messages' && turns.length > 0)) {
+      if (turns.length > 0) {
+        warnings.approximated(place, 'System prompts inside a conversation were moved to its beginning.');
+      }
+      system.push(...blocks);
+    } else if (blocks.length > 0) {
+      addTurn(turns, { role: message.role, blocks });
+    }
+  }
+  return {
+    system: system.length > 0 ? simplify(system) : undefined,
+    messages: turns.map(({ role, blocks }) => ({ role, content: simplify(resultsFirst(blocks)) })),
+  };
+}
+
+function addTurn(turns: Turn[], turn: Turn): void {
+  const previous = turns.at(-1);
+  const joins =
+    previous?.role === 'user' && turn.role === 'user' && (hasResults(previous) || hasResults(turn));
+  if (joins) previous.blocks.push(...turn.blocks);
+  else turns.push(turn);
+}
+
+function hasResults(turn: Turn): boolean {
+  return turn.blocks.some((block) => block['type'] === 'tool_result');
+}
+
+function resultsFirst(blocks: readonly JsonObject[]): JsonObject[] {
+  return [
+    ...blocks.filter((block) => block['type'] === 'tool_result'),
+    ...blocks.filter((block) => block['type'] !== 'tool_result'),
+  ];
+}
+
+/** A single text block without a marker is the same as a string. */
+function simplify(blocks: readonly JsonObject[]): Content {
+  const only = blocks.length === 1 ? blocks[0] : undefined;
+  const text = only?.['type'] === 'text' && only['cache_control'] === undefined ? only['text'] : undefined;
+  return typeof text === 'string' ? text : blocks;
+}
+
+function encodeBlocks(parts: readonly HubPart[], place: string, options: EncodeRequestOptions): JsonObject[] {
+  return parts.flatMap((part, index) => encodeBlock(part, `${place}.content[${String(index)}]`, options));
+}
+
+function encodeBlock(part: HubPart, place: string, options: EncodeRequestOptions): JsonObject[] {
+  const { warnings } = options;
+  switch (part.kind) {
+    case 'text':
+    case 'refusal': {
+      // The API refuses empty text blocks.
+      if (part.text === '') return [];
+      const marker = part.kind === 'text' ? part.cacheMarker : undefined;
+      return [{ type: 'text', text: part.text, cache_control: marker }];
+    }
+    case 'image':
+      if (part.detail !== undefined && part.detail !== 'auto') {
+        warnings.dropped('image_url.detail', 'Messages has no resolution hint for images.');
+      }
+      return [{ type: 'image', source: encodeSource(part.source), cache_control: part.cacheMarker }];
+    case 'document':
+      return [encodeDocument(part)];
+    case 'tool_call':
+      return [
+        {
+          type: 'tool_use',
+          id: safeToolCallId(part.id),
+          name: part.name,
+          input: parseToolInput(part.argumentsJson, place, warnings),
+          cache_control: part.cacheMarker,
+        },
+      ];
+    case 'tool_result': {
+      const content = encodeBlocks(part.content, place, options);
+      return [
+        {
+          type: 'tool_result',
+          tool_use_id: safeToolCallId(part.toolCallId),
+          content: content.length === 0 ? undefined : simplify(content),
+          is_error: part.isError ? true : undefined,
+          cache_control: part.cacheMarker,
+        },
+      ];
+    }
+    case 'thinking':
+      if (part.signature !== undefined) {
+        return [{ type: 'thinking', thinking: part.text, signature: part.signature }];
+      }
+      warnings.dropped(
+        'messages.reasoning_content',
+        'Messages takes reasoning of earlier turns only when signed.',
+      );
+      return [];
+    case 'redacted_thinking':
+      return [{ type: 'redacted_thinking', data: part.data }];
+    case 'sealed_reasoning':
+      if (options.reasoningCarrier === undefined) {
+        warnings.dropped('messages.reasoning_details', 'Sealed reasoning cannot be opened here.');
+        return [];
+      }
+      return encodeBlock(options.reasoningCarrier.open(part.sealed), place, options);
+    case 'audio':
+      warnings.dropped(place, 'Messages takes no audio.');
+      return [];
+    case 'opaque':
+      if (part.format === 'messages') return [part.value];
+      warnings.dropped(place, 'Messages has no such content.');
+      return [];
+  }
+}
+
+function encodeSource(source: HubSource): JsonObject {
+  switch (source.kind) {
+    case 'base64':
+      return { type: 'base64', media_type: source.mediaType, data: source.data };
+    case 'url':
+      return { type: 'url', url: source.url };
+    case 'file':
+      return { type: 'file', file_id: source.fileId };
+    case 'text':
+      return { type: 'text', media_type: 'text/plain', data: source.text };
+  }
+}
+
+function encodeDocument(part: Extract<HubPart, { kind: 'document' }>): JsonObject {
+  const { source } = part;
+  // Text documents sent as base64 belong into a text source: the base64 one is for PDF.
+  const isText = source.kind === 'base64' && source.mediaType === 'text/plain';
+  const text = isText ? Buffer.from(source.data, 'base64').toString('utf8') : undefined;
+  return {
+    type: 'document',
+    source: encodeSource(text === undefined ? source : { kind: 'text', text }),
+    title: part.title,
+    ...part.extra,
+    cache_control: part.cacheMarker,
+  };
+}
+
+/** Models do write invalid JSON at times; the API insists on an object. */
+export function parseToolInput(argumentsJson: string, place: string, warnings: WarningList): unknown {
+  if (argumentsJson.trim() === '') return {};
+  try {
+    const value = parseJson(argumentsJson);
+    if (isObject(value)) return value;
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+  }
+  warnings.approximated(
+    `${place}.arguments`,
+    "Messages needs an object: arguments that are none were put into the member 'arguments'.",
+  );
+  return { arguments: argumentsJson };
+}

@@ -1,0 +1,53 @@
+import type { HubReasoning, HubRedactedThinking, HubThinking, ReasoningEffort } from './hub.ts';
+
+/** What a provider must get back unchanged in the next turn, and what no other format has a field for. */
+export type ReasoningSecret = HubThinking | HubRedactedThinking;
+
+/**
+ * Seals reasoning secrets so that a client of another format can carry them from turn to turn. Where none is
+ * given, the secret is dropped with a warning.
+ */
+export interface ReasoningCarrier {
+  seal(secret: ReasoningSecret): string;
+  /** Throws invalid_request where the text was tampered with. */
+  open(sealed: string): ReasoningSecret;
+}
+
+/** Smallest thinking budget the Messages API accepts (its `thinking` page). */
+export const MINIMUM_THINKING_BUDGET = 1024;
+
+const EFFORTS: readonly ReasoningEffort[] = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'];
+
+/** Thinking budgets in tokens that stand for an effort, for models that know budgets only. */
+const EFFORT_BUDGETS: Record<Exclude<ReasoningEffort, 'none'>, number> = {
+  minimal: MINIMUM_THINKING_BUDGET,
+  low: 2048,
+  medium: 8192,
+  high: 16384,
+  xhigh: 24576,
+  max: 32000,
+};
+
+export function asEffort(value: unknown): ReasoningEffort | undefined {
+  return EFFORTS.find((effort) => effort === value);
+}
+
+/** Thinking budget for an effort; none for `none`. */
+export function budgetForEffort(effort: ReasoningEffort): number | undefined {
+  return effort === 'none' ? undefined : EFFORT_BUDGETS[effort];
+}
+
+/** The nearest effort whose budget is not smaller, at most `high`: every reasoning model knows that one. */
+export function effortForBudget(budgetTokens: number): ReasoningEffort {
+  if (budgetTokens <= EFFORT_BUDGETS.low) return 'low';
+  if (budgetTokens <= EFFORT_BUDGETS.medium) return 'medium';
+  return 'high';
+}
+
+/** Whether the client wants reasoning: it said so by an effort, a budget or the adaptive mode. */
+export function wantsReasoning(reasoning: HubReasoning | undefined): boolean {
+  if (reasoning === undefined || reasoning.enabled === false || reasoning.effort === 'none') return false;
+  return (
+    reasoning.effort !== undefined || reasoning.budgetTokens !== undefined || reasoning.adaptive === true
+  );
+}

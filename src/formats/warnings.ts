@@ -1,0 +1,41 @@
+/**
+ * What a conversion could not carry over unchanged.
+ *
+ * `dropped`: the target has no such thing. `approximated`: the target got something close. `defaulted`: the
+ * target insists on a value that the client left open; nothing the client said was lost, so strict mode
+ * does not refuse it.
+ */
+export interface ConversionWarning {
+  /** The field in the client's own terms, with its place: `messages[2].content[0]`. */
+  readonly field: string;
+  readonly action: 'dropped' | 'approximated' | 'defaulted';
+  /** One sentence for a developer. Holds names and limits, never a value the client sent. */
+  readonly reason: string;
+}
+
+/** Warnings of one conversion. A field is named once per action, however often it occurs. */
+export class WarningList {
+  readonly #items = new Map<string, ConversionWarning>();
+
+  dropped(field: string, reason: string): void {
+    this.#add({ field, action: 'dropped', reason });
+  }
+
+  approximated(field: string, reason: string): void {
+    this.#add({ field, action: 'approximated', reason });
+  }
+
+  defaulted(field: string, reason: string): void {
+    this.#add({ field, action: 'defaulted', reason });
+  }
+
+  /** The warnings in the order in which they first occurred. */
+  get items(): readonly ConversionWarning[] {
+    return [...this.#items.values()];
+  }
+
+  #add(warning: ConversionWarning): void {
+    const key = `${warning.action} ${warning.field}`;
+    if (!this.#items.has(key)) this.#items.set(key, warning);
+  }
+}

@@ -1,0 +1,85 @@
+import { z } from 'zod';
+import { ERROR_STATUS, type ErrorCode } from '../core/errors.ts';
+import type { RequestContext } from '../core/ledger.ts';
+
+const count = z.number().nonnegative();
+
+function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(ERROR_STATUS, text);
+}
+
+/** An error code of ours, or undefined for a text that is none. */
+export function errorCodeOf(text: string | undefined): ErrorCode | undefined {
+  return text !== undefined && isErrorCode(text) ? text : undefined;
+}
+
+const usageSchema = z.object({
+  input: count,
+  output: count,
+  cachedInput: count,
+  cacheWrite: count,
+  reasoning: count,
+  total: count,
+});
+
+const legReportSchema = z.object({
+  /** Tokens known so far; absent until something was told or counted. */
+  usage: usageSchema.optional(),
+  /** `provider`: the upstream's final word. `counted`: what had passed when this was written. */
+  usageSource: z.enum(['provider', 'counted']).optional(),
+  /** Error of the upstream that this leg turned into an answer or saw go by inside a stream. */
+  errorCode: z.string().transform(errorCodeOf).optional(),
+  /** Provider that the leg spoke to: what a failed try left behind says nothing about the next provider's. */
+  provider: z.string().optional(),
+  /** Model name that was sent to the provider. */
+  providerModel: z.string().optional(),
+});
+
+/**
+ * What a leg that processed an answer tells the ledger through Envoy's dynamic metadata. It is written again as
+ * the answer goes on, so that the last one written before a client left holds the partial counts.
+ */
+export type LegReport = z.output<typeof legReportSchema>;
+
+/** What a leg writes: the same, as JSON takes it. */
+export type LegReportInput = z.input<typeof legReportSchema>;
+
+const contextSchema = z.object({
+  requestId: z.string(),
+  time: z.number(),
+  keyId: z.string(),
+  user: z.string(),
+  team: z.string(),
+  format: z.string(),
+  modelAsked: z.string(),
+  model: z.string(),
+  stream: z.boolean(),
+  inputEstimate: count,
+  snapshot: z.string(),
+  intentId: z.string(),
+  limenMicros: count,
+}) satisfies z.ZodType<Partial<RequestContext>>;
+
+/** What the ledger reads of a RequestContext. */
+export type SettleContext = z.output<typeof contextSchema>;
+
+function parseJson(text: string | undefined): unknown {
+  if (text === undefined || text === '') return undefined;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The report in a metadata field, or undefined where there is none that can be read. */
+export function readLegReport(json: string | undefined): LegReport | undefined {
+  const result = legReportSchema.safeParse(parseJson(json));
+  return result.success ? result.data : undefined;
+}
+
+/** The context in a metadata field, or undefined where there is none that can be read. */
+export function readRequestContext(json: string | undefined): SettleContext | undefined {
+  const result = contextSchema.safeParse(parseJson(json));
+  return result.success ? result.data : undefined;
+}

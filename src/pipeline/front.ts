@@ -1,0 +1,335 @@
+import { z } from 'zod';
+import type { EnvoyCapabilities } from '../core/capabilities.ts';
+import { LimenError, toLimenError } from '../core/errors.ts';
+import { CLUSTER_HEADER, CREDENTIAL_HEADERS, type RouteName } from '../core/gateway-names.ts';
+import type { Intent, Ledger, RequestContext } from '../core/ledger.ts';
+import type { Snapshot, SnapshotModel, SnapshotProvider, VirtualKey } from '../core/snapshot.ts';
+import type { Format, ListedModel, RequestInspection } from '../formats/format.ts';
+import type { FormatName } from '../formats/hub.ts';
+import { FORMATS } from '../formats/index.ts';
+import { providerOf } from '../providers/index.ts';
+import { rewriteRequest } from '../providers/translate.ts';
+import { authorizeModel, mayUseModel } from '../stages/authorize.ts';
+import { identify, readCredential, type KeyLookup } from '../stages/identify.ts';
+import {
+  pickCluster,
+  planRoute,
+  resolveModel,
+  unknownModel,
+  type ClusterGroup,
+  type RoutePlan,
+} from '../stages/route.ts';
+
+/** The head of a request as the front leg sees it. */
+export interface RequestHead {
+  readonly method: string;
+  /** Path and query. */
+  readonly path: string;
+  readonly requestId: string;
+  header(name: string): string | undefined;
+  /** The request has no body. */
+  readonly endOfStream: boolean;
+}
+
+/** An answer that Limen gives by itself. */
+export interface Answer {
+  readonly kind: 'answer';
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+  /** What went wrong, for metrics; undefined for a good answer. */
+  readonly error?: LimenError | undefined;
+}
+
+/** The body is needed before anything can be decided. */
+export interface ReadBody {
+  readonly kind: 'read';
+  /** Bytes; one more is a 413. */
+  readonly maxBytes: number;
+  /** The largest sum of bodies that a worker may hold. */
+  readonly maxBytesInFlight: number;
+  /** Decides once the whole body is there. Never throws. */
+  decide(body: Buffer): Promise<Answer | Forward>;
+  /** The answer to a request that went wrong while it was read. */
+  refuse(error: LimenError): Answer;
+}
+
+/** The request goes on to an upstream. */
+export interface Forward {
+  readonly kind: 'forward';
+  readonly route: RouteName;
+  readonly context: RequestContext;
+  readonly groups: readonly ClusterGroup[];
+  readonly setHeaders: Readonly<Record<string, string>>;
+  readonly removeHeaders: readonly string[];
+  readonly body: Buffer;
+}
+
+export interface FrontDependencies {
+  /** The snapshot in force; undefined before the first. */
+  readonly snapshot: () => Snapshot | undefined;
+  readonly lookupKey: KeyLookup;
+  readonly ledger: Ledger;
+  readonly capabilities: EnvoyCapabilities;
+  /** Unix time in milliseconds. */
+  readonly now: () => number;
+  /** Monotonic milliseconds. */
+  readonly elapsed: () => number;
+  readonly random: () => number;
+}
+
+const FORMAT_BY_PATH: Readonly<Record<string, FormatName>> = {
+  '/v1/chat/completions': 'chat',
+  '/v1/messages': 'messages',
+};
+
+/** Bytes of a JSON body for each token of a prompt: the usual four characters, and the JSON around them. */
+const BODY_BYTES_PER_TOKEN = 4;
+const modelListSchema = z.object({ data: z.array(z.unknown()) });
+const JSON_HEADERS = { 'content-type': 'application/json' };
+
+/** The checkpoints of a request, in order: identify, authorize, route, admit. */
+export class FrontPipeline {
+  readonly #dependencies: FrontDependencies;
+
+  constructor(dependencies: FrontDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** Answers by the head alone where that is enough; never throws. */
+  onHead(head: RequestHead): Answer | ReadBody {
+    const started = this.#dependencies.elapsed();
+    const [path = '', query = ''] = splitOnce(head.path, '?');
+    const format =
+      FORMATS[FORMAT_BY_PATH[path] ?? (head.header('anthropic-version') === undefined ? 'chat' : 'messages')];
+    const refuse = (error: LimenError): Answer => refusal(format, error, head.requestId);
+    try {
+      const snapshot = this.#dependencies.snapshot();
+      if (snapshot === undefined)
+        throw new LimenError('unavailable', 'The gateway is starting. Try again shortly.');
+      if (path === '/health/ready') return readiness(snapshot);
+      const key = identify(
+        readCredential(head.header, query),
+        this.#dependencies.lookupKey,
+        this.#dependencies.now(),
+      );
+      if (path === '/v1/models' || path.startsWith('/v1/models/'))
+        return listModels(format, snapshot, key, head, path);
+      if (head.method !== 'POST' || head.endOfStream) {
+        throw new LimenError('invalid_request', `Send a POST request with a JSON body to ${path}.`, {
+          ...(head.method === 'POST' ? {} : { status: 405 }),
+        });
+      }
+      const maxBytes = snapshot.gateway.limits.requestBody;
+      const declared = Number(head.header('content-length') ?? '0');
+      if (declared > maxBytes) throw tooLarge(maxBytes);
+      const beforeBody = this.#dependencies.elapsed() - started;
+      return {
+        kind: 'read',
+        maxBytes,
+        maxBytesInFlight: snapshot.gateway.limits.bytesInFlightPerWorker,
+        refuse,
+        decide: async (body) => {
+          try {
+            return await this.#decide({ head, query, path, format, snapshot, key, body, beforeBody });
+          } catch (error) {
+            return refuse(toLimenError(error));
+          }
+        },
+      };
+    } catch (error) {
+      return refuse(toLimenError(error));
+    }
+  }
+
+  async #decide(request: DecidedRequest): Promise<Forward> {
+    const { now, elapsed, random, ledger, capabilities } = this.#dependencies;
+    const { head, format, snapshot, key, body } = request;
+    const started = elapsed();
+    const inspection = format.inspectRequest(body);
+    const model = findModel(snapshot, key, inspection.model);
+    authorizeModel(key, model.name);
+    const plan = planRoute(
+      snapshot,
+      model,
+      {
+        format: format.name,
+        stream: inspection.stream,
+        includeUsage: inspection.includeUsage,
+        usageMustBeAsked: format.createUsageStrip !== undefined,
+      },
+      shapeOf,
+      capabilities,
+      inspection.model,
+    );
+    const upstreamBody = plan.path === undefined ? body : rewritten(format, body, inspection, plan);
+    const intent: Intent = {
+      requestId: head.requestId,
+      time: now(),
+      keyId: key.id,
+      user: key.user,
+      team: key.team ?? '',
+      format: format.name,
+      modelAsked: inspection.model,
+      model: model.name,
+      stream: inspection.stream,
+      inputEstimate: Math.ceil(body.length / BODY_BYTES_PER_TOKEN),
+      snapshot: snapshot.version,
+    };
+    const intentId = await ledger.admit(intent);
+    return {
+      kind: 'forward',
+      route: plan.route,
+      groups: plan.groups,
+      body: upstreamBody,
+      context: {
+        ...intent,
+        intentId,
+        mode: plan.mode,
+        exposeUsage: inspection.includeUsage || model.usageChunk === 'show',
+        limenMicros: Math.round((elapsed() - started + request.beforeBody) * 1000),
+      },
+      setHeaders: {
+        ':path': upstreamPath(plan.path ?? request.path, request.query),
+        'content-length': String(upstreamBody.length),
+        'content-type': 'application/json',
+        'x-envoy-max-retries': String(snapshot.gateway.retries.attempts - 1),
+        ...perTryTimeout(model),
+        ...clusterHeader(plan, capabilities, random),
+      },
+      // Whoever reads the answer here or in Envoy must find it uncompressed.
+      removeHeaders: [...CREDENTIAL_HEADERS, 'accept-encoding', 'expect', 'cookie'],
+    };
+  }
+}
+
+interface DecidedRequest {
+  readonly head: RequestHead;
+  readonly path: string;
+  readonly query: string;
+  readonly format: Format;
+  readonly snapshot: Snapshot;
+  readonly key: VirtualKey;
+  readonly body: Buffer;
+  /** Milliseconds that the head took. */
+  readonly beforeBody: number;
+}
+
+function splitOnce(text: string, separator: string): readonly [string, string] {
+  const index = text.indexOf(separator);
+  return index === -1 ? [text, ''] : [text.slice(0, index), text.slice(index + 1)];
+}
+
+/** The client's query goes along, but for the key that it may hold. */
+function upstreamPath(path: string, query: string): string {
+  if (query === '') return path;
+  const parameters = new URLSearchParams(query);
+  parameters.delete('key');
+  const rest = parameters.toString();
+  return rest === '' ? path : `${path}?${rest}`;
+}
+
+export function tooLarge(maxBytes: number): LimenError {
+  return new LimenError(
+    'request_too_large',
+    `The request body is larger than the ${Math.floor(maxBytes / 1024)} KiB that this gateway takes.`,
+  );
+}
+
+export function refusal(format: Format, error: LimenError, requestId: string): Answer {
+  return {
+    kind: 'answer',
+    status: error.status,
+    headers: {
+      ...JSON_HEADERS,
+      'x-request-id': requestId,
+      ...(error.retryAfterSeconds === undefined ? {} : { 'retry-after': String(error.retryAfterSeconds) }),
+      ...(error.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
+    },
+    body: format.encodeError(error, requestId),
+    error,
+  };
+}
+
+function readiness(snapshot: Snapshot): Answer {
+  const ready = Object.keys(snapshot.providers).length > 0;
+  return {
+    kind: 'answer',
+    status: ready ? 200 : 503,
+    headers: JSON_HEADERS,
+    body: Buffer.from(
+      `${JSON.stringify({ status: ready ? 'ready' : 'no provider is configured', snapshot: snapshot.version })}\n`,
+    ),
+  };
+}
+
+function modelNames(snapshot: Snapshot, key: VirtualKey): readonly string[] {
+  return Object.keys(snapshot.models).filter((name) => mayUseModel(key, name));
+}
+
+/** Models as `/v1/models` lists them: only what the key may use. */
+function listModels(
+  format: Format,
+  snapshot: Snapshot,
+  key: VirtualKey,
+  head: RequestHead,
+  path: string,
+): Answer {
+  if (head.method !== 'GET')
+    throw new LimenError('invalid_request', `Send a GET request to ${path}.`, { status: 405 });
+  const listed = modelNames(snapshot, key).map((name): ListedModel => ({
+    id: name,
+    ownedBy: snapshot.models[name]?.targets[0]?.provider ?? 'limen',
+    created: 0,
+  }));
+  const wanted = path.slice('/v1/models/'.length);
+  if (path === '/v1/models' || wanted === '') {
+    return { kind: 'answer', status: 200, headers: JSON_HEADERS, body: format.modelsList(listed) };
+  }
+  const name = decodeURIComponent(wanted);
+  const model = listed.find(({ id }) => id === name);
+  if (model === undefined) throw unknownModel(name, modelNames(snapshot, key));
+  return { kind: 'answer', status: 200, headers: JSON_HEADERS, body: onlyModel(format.modelsList([model])) };
+}
+
+/** Every API shows a single model as it shows it within a list. */
+function onlyModel(list: Buffer): Buffer {
+  const { data } = modelListSchema.parse(JSON.parse(list.toString('utf8')));
+  return Buffer.from(JSON.stringify(data[0]));
+}
+
+function findModel(snapshot: Snapshot, key: VirtualKey, asked: string): SnapshotModel {
+  const model = resolveModel(snapshot, asked);
+  if (model === undefined) throw unknownModel(asked, modelNames(snapshot, key));
+  return model;
+}
+
+function shapeOf(provider: SnapshotProvider): { format: string; path: string } {
+  const { format, requestPath } = providerOf(provider.type);
+  return { format, path: requestPath(provider.basePath, 'generate') };
+}
+
+function rewritten(format: Format, body: Buffer, inspection: RequestInspection, plan: RoutePlan): Buffer {
+  return rewriteRequest({
+    format: format.name,
+    body,
+    inspection,
+    requestUsage: plan.requestUsage,
+    ...(plan.model === undefined ? {} : { model: plan.model }),
+  });
+}
+
+function perTryTimeout(model: SnapshotModel): Readonly<Record<string, string>> {
+  if (model.perTryTimeoutSeconds === undefined) return {};
+  return { 'x-envoy-upstream-rq-per-try-timeout-ms': String(Math.round(model.perTryTimeoutSeconds * 1000)) };
+}
+
+function clusterHeader(
+  plan: RoutePlan,
+  capabilities: EnvoyCapabilities,
+  random: () => number,
+): Readonly<Record<string, string>> {
+  if (capabilities.priorityGroups) return {};
+  const cluster = pickCluster(plan.groups, random());
+  return cluster === undefined ? {} : { [CLUSTER_HEADER]: cluster };
+}

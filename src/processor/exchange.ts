@@ -1,0 +1,114 @@
+import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { ProcessorProtocol } from '../envoy-protocol/codecs.ts';
+import type { ProcessingRequest, ProcessingResponse } from '../envoy-protocol/messages.ts';
+
+/** One ext_proc exchange, raw bytes on both sides. */
+export type RawCall = ServerDuplexStream<Buffer, Buffer>;
+
+/** What a leg does with an exchange. Every method may be called after `over`, and then does nothing. */
+export interface LegHandler {
+  /** One message of Envoy; the next one is read when the promise is settled. */
+  onMessage(message: ProcessingRequest): void | Promise<void>;
+  /** The exchange is over, however it came about. Called once. */
+  onOver(): void;
+}
+
+/** gRPC status INTERNAL: Envoy breaks the stream that the exchange belongs to. */
+const INTERNAL = 13;
+
+/**
+ * The sending half of an exchange. Messages are read one at a time, and none while Envoy is slower to take
+ * what was written: so nothing piles up here.
+ */
+export class Exchange {
+  readonly #call: RawCall;
+  readonly #protocol: ProcessorProtocol;
+  #over = false;
+  #drained: Promise<void> | undefined;
+
+  constructor(call: RawCall, protocol: ProcessorProtocol) {
+    this.#call = call;
+    this.#protocol = protocol;
+  }
+
+  get over(): boolean {
+    return this.#over;
+  }
+
+  /** Writes one message; resolves when there is room for the next. */
+  send(response: ProcessingResponse): Promise<void> | undefined {
+    if (this.#over) return undefined;
+    if (this.#call.write(this.#protocol.processingResponse.encode(response))) return undefined;
+    this.#drained ??= new Promise((resolve) => {
+      const done = (): void => {
+        this.#drained = undefined;
+        this.#call.off('drain', done);
+        this.#call.off('close', done);
+        this.#call.off('cancelled', done);
+        resolve();
+      };
+      this.#call.once('drain', done);
+      this.#call.once('close', done);
+      this.#call.once('cancelled', done);
+    });
+    return this.#drained;
+  }
+
+  /** Says that this leg has no more to do: Envoy goes on without it. */
+  finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#call.end();
+  }
+
+  /** Has Envoy break the stream: for an answer that must not end cleanly. */
+  abort(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#call.emit('error', { code: INTERNAL, details: 'the answer is incomplete' });
+  }
+
+  /** Feeds the handler until the exchange is over. */
+  run(handler: LegHandler, onFault: (error: unknown) => void): void {
+    const call = this.#call;
+    let settled = false;
+    let queue: Promise<void> | undefined;
+    const over = (): void => {
+      this.#over = true;
+      if (settled) return;
+      settled = true;
+      handler.onOver();
+    };
+    const fault = (error: unknown): void => {
+      onFault(error);
+      this.abort();
+    };
+    call.on('data', (bytes: Buffer) => {
+      if (this.#over) return;
+      try {
+        const pending = handler.onMessage(this.#protocol.processingRequest.decode(bytes));
+        if (pending === undefined) return;
+        call.pause();
+        queue = pending.then(
+          () => void call.resume(),
+          (error: unknown) => {
+            fault(error);
+            call.resume();
+          },
+        );
+      } catch (error) {
+        fault(error);
+      }
+    });
+    call.on('end', () => {
+      const last = queue ?? Promise.resolve();
+      void last.then(() => {
+        if (!this.#over) this.finish();
+        over();
+      });
+    });
+    call.on('cancelled', over);
+    call.on('error', over);
+    call.on('close', over);
+  }
+}

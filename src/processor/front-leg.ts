@@ -1,0 +1,131 @@
+import { LimenError } from '../core/errors.ts';
+import { CONTEXT_NAMESPACE } from '../core/gateway-names.ts';
+import type { ProcessorProtocol } from '../envoy-protocol/codecs.ts';
+import type { HttpHeaders, ProcessingRequest } from '../envoy-protocol/messages.ts';
+import { jsonToStruct } from '../envoy-protocol/values.ts';
+import { tooLarge, type Answer, type Forward, type FrontPipeline, type ReadBody } from '../pipeline/front.ts';
+import type { Exchange, LegHandler } from './exchange.ts';
+import { bodyPieces, clusterOrder, headerMutation, HeaderView, immediateResponse } from './replies.ts';
+
+/** Bytes of request bodies that this worker holds at the moment. */
+export class BytesInFlight {
+  #bytes = 0;
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  add(bytes: number): void {
+    this.#bytes += bytes;
+  }
+}
+
+export interface FrontLegOptions {
+  readonly exchange: Exchange;
+  readonly protocol: ProcessorProtocol;
+  readonly pipeline: FrontPipeline;
+  readonly bytesInFlight: BytesInFlight;
+  /** Told of each request that was answered here. */
+  readonly onAnswer: (answer: Answer) => void;
+}
+
+/** The request's exchange: holds the body until it is whole, then answers headers and body in one go. */
+export class FrontLeg implements LegHandler {
+  readonly #options: FrontLegOptions;
+  #reading: ReadBody | undefined;
+  #chunks: Buffer[] = [];
+  #bytes = 0;
+
+  constructor(options: FrontLegOptions) {
+    this.#options = options;
+  }
+
+  onMessage(message: ProcessingRequest): Promise<void> | undefined {
+    if (message.requestHeaders !== null) return this.#onHeaders(message.requestHeaders);
+    if (message.requestBody !== null) {
+      const { body, endOfStream } = message.requestBody;
+      return this.#onBody(body) ?? (endOfStream ? this.#decide(false) : undefined);
+    }
+    if (message.requestTrailers !== null) return this.#decide(true);
+    return undefined;
+  }
+
+  onOver(): void {
+    this.#release();
+  }
+
+  #onHeaders(headers: HttpHeaders): Promise<void> | undefined {
+    const view = new HeaderView(headers);
+    const result = this.#options.pipeline.onHead({
+      method: view.get(':method') ?? '',
+      path: view.get(':path') ?? '',
+      requestId: view.get('x-request-id') ?? '',
+      header: (name) => view.get(name),
+      endOfStream: headers.endOfStream,
+    });
+    if (result.kind === 'answer') return this.#answer(result);
+    this.#reading = result;
+    return undefined;
+  }
+
+  /** Keeps a piece of the body; answers where it is one too many. */
+  #onBody(body: Buffer): Promise<void> | undefined {
+    const reading = this.#reading;
+    if (reading === undefined || body.length === 0) return undefined;
+    const { bytesInFlight } = this.#options;
+    this.#bytes += body.length;
+    bytesInFlight.add(body.length);
+    this.#chunks.push(body);
+    if (this.#bytes > reading.maxBytes) return this.#answer(reading.refuse(tooLarge(reading.maxBytes)));
+    if (bytesInFlight.bytes > reading.maxBytesInFlight) {
+      const busy = 'The gateway holds too many large requests at the moment. Try again shortly.';
+      return this.#answer(reading.refuse(new LimenError('unavailable', busy, { retryAfterSeconds: 1 })));
+    }
+    return undefined;
+  }
+
+  async #decide(trailers: boolean): Promise<void> {
+    const reading = this.#reading;
+    if (reading === undefined) return;
+    const first = this.#chunks[0];
+    const body = this.#chunks.length === 1 && first !== undefined ? first : Buffer.concat(this.#chunks);
+    this.#chunks = [];
+    const result = await reading.decide(body);
+    if (result.kind === 'answer') await this.#answer(result);
+    else await this.#forward(result, trailers);
+  }
+
+  async #forward(forward: Forward, trailers: boolean): Promise<void> {
+    const { exchange, protocol } = this.#options;
+    const { context, route } = forward;
+    await exchange.send({
+      requestHeaders: {
+        response: {
+          headerMutation: headerMutation(forward.setHeaders, forward.removeHeaders),
+          clearRouteCache: true,
+        },
+      },
+      dynamicMetadata: jsonToStruct({ [CONTEXT_NAMESPACE]: { context: JSON.stringify(context), route } }),
+      typedDynamicMetadata: clusterOrder(protocol, forward.groups),
+    });
+    for (const piece of bodyPieces('requestBody', forward.body, !trailers)) await exchange.send(piece);
+    if (trailers) await exchange.send({ requestTrailers: {} });
+    // The answer needs no worker: with the exchange ended, Envoy carries it alone.
+    exchange.finish();
+    this.#release();
+  }
+
+  async #answer(answer: Answer): Promise<void> {
+    this.#options.onAnswer(answer);
+    this.#release();
+    this.#reading = undefined;
+    await this.#options.exchange.send(immediateResponse(answer));
+    this.#options.exchange.finish();
+  }
+
+  #release(): void {
+    this.#options.bytesInFlight.add(-this.#bytes);
+    this.#bytes = 0;
+    this.#chunks = [];
+  }
+}

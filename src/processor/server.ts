@@ -1,0 +1,185 @@
+import http2 from 'node:http2';
+import { chmodSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import type {
+  Server,
+  ServiceDefinition,
+  UntypedServiceImplementation,
+  handleUnaryCall,
+  sendUnaryData,
+  ServerReadableStream,
+} from '@grpc/grpc-js';
+import { LEG_METADATA } from '../core/gateway-names.ts';
+import {
+  ACCESS_LOG_PATH,
+  EXTERNAL_PROCESSOR_PATH,
+  type ProcessorProtocol,
+} from '../envoy-protocol/codecs.ts';
+import type { StreamAccessLogsMessage } from '../envoy-protocol/access-log-messages.ts';
+import type { AttemptDependencies } from '../pipeline/attempt.ts';
+import type { Answer, FrontPipeline } from '../pipeline/front.ts';
+import { Exchange, type LegHandler, type RawCall } from './exchange.ts';
+import { BytesInFlight, FrontLeg } from './front-leg.ts';
+import { ResponseLeg } from './response-leg.ts';
+import { UpstreamLeg } from './upstream-leg.ts';
+
+/**
+ * Envoy resets each ext_proc stream when its request ends. Node's HTTP/2 server takes that for an attack beyond
+ * 1,000 at once and 33 a second, and kills the connection; grpc-js has no option for it, so the server that it
+ * makes is given one here. The only client is Envoy, on a socket that nobody else can open.
+ */
+const STREAM_RESETS = { streamResetBurst: 1_000_000_000, streamResetRate: 1_000_000_000 };
+
+function loadGrpc(): typeof import('@grpc/grpc-js') {
+  const require = createRequire(import.meta.url);
+  const original = http2.createServer;
+  const patched = (options: http2.ServerOptions, listener?: Parameters<typeof original>[1]) =>
+    original({ ...options, ...STREAM_RESETS }, listener);
+  Object.assign(http2, { createServer: patched });
+  return require('@grpc/grpc-js');
+}
+
+const grpc = loadGrpc();
+
+const HEALTH_PATH = '/grpc.health.v1.Health/Check';
+/** grpc.health.v1.HealthCheckResponse, status SERVING and NOT_SERVING. */
+const SERVING = Buffer.from([0x08, 1]);
+const NOT_SERVING = Buffer.from([0x08, 2]);
+/** Envoy's connection-level window towards a worker; small ones slow large bodies. */
+const FLOW_CONTROL_WINDOW_BYTES = 4_194_304;
+const MESSAGE_MARGIN_BYTES = 1_048_576;
+
+export interface ProcessorServerOptions {
+  readonly protocol: ProcessorProtocol;
+  readonly front: FrontPipeline;
+  readonly attempts: AttemptDependencies;
+  /** Largest request body in bytes: the largest message is a little more. */
+  readonly maxMessageBytes: number;
+  /** Whether this worker can decide on requests; Envoy sends it none while it can't. */
+  readonly serving: () => boolean;
+  readonly onAccessLog: (message: StreamAccessLogsMessage) => void;
+  readonly onAnswer: (answer: Answer) => void;
+  readonly onFault: (leg: string, error: unknown) => void;
+}
+
+const identity = (bytes: Buffer): Buffer => bytes;
+
+function service(path: string, requestStream: boolean, responseStream: boolean): ServiceDefinition {
+  return {
+    method: {
+      path,
+      requestStream,
+      responseStream,
+      requestSerialize: identity,
+      requestDeserialize: identity,
+      responseSerialize: identity,
+      responseDeserialize: identity,
+    },
+  };
+}
+
+/** The gRPC server of a worker: ext_proc for all three legs, access log, health. */
+export class ProcessorServer {
+  readonly #options: ProcessorServerOptions;
+  readonly #server: Server;
+  readonly bytesInFlight = new BytesInFlight();
+  #draining = false;
+  #open = 0;
+
+  constructor(options: ProcessorServerOptions) {
+    this.#options = options;
+    this.#server = new grpc.Server({
+      'grpc.max_receive_message_length': options.maxMessageBytes + MESSAGE_MARGIN_BYTES,
+      'grpc.max_send_message_length': -1,
+      'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
+    });
+    this.#add(service(EXTERNAL_PROCESSOR_PATH, true, true), (call: RawCall) => this.#process(call));
+    this.#add(
+      service(ACCESS_LOG_PATH, true, false),
+      (call: ServerReadableStream<Buffer, Buffer>, reply: sendUnaryData<Buffer>) =>
+        this.#accessLog(call, reply),
+    );
+    const health: handleUnaryCall<Buffer, Buffer> = (_call, reply) => {
+      reply(null, !this.#draining && options.serving() ? SERVING : NOT_SERVING);
+    };
+    this.#add(service(HEALTH_PATH, false, false), health);
+  }
+
+  /** Exchanges that are open at the moment. */
+  get open(): number {
+    return this.#open;
+  }
+
+  #add(definition: ServiceDefinition, method: UntypedServiceImplementation[string]): void {
+    this.#server.addService(definition, { method });
+  }
+
+  /** Listens on a Unix socket that only this user can open. A socket left behind by a killed worker is replaced. */
+  async listen(socketPath: string): Promise<void> {
+    rmSync(socketPath, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      this.#server.bindAsync(`unix:${socketPath}`, grpc.ServerCredentials.createInsecure(), (error) => {
+        if (error === null) resolve();
+        else reject(error);
+      });
+    });
+    chmodSync(socketPath, 0o600);
+  }
+
+  /**
+   * Stops taking requests (Envoy sees it by the health check) and waits until what is open has ended, at most
+   * `drainMs` milliseconds.
+   */
+  async drain(drainMs: number): Promise<void> {
+    this.#draining = true;
+    const deadline = performance.now() + drainMs;
+    // Two health checks of a second each, so that Envoy has surely seen it before the socket goes.
+    const noticed = performance.now() + Math.min(2500, drainMs);
+    while (performance.now() < deadline && (this.#open > 0 || performance.now() < noticed)) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    this.#server.forceShutdown();
+  }
+
+  #process(call: RawCall): void {
+    const { onFault, protocol } = this.#options;
+    const leg = String(call.metadata.get(LEG_METADATA)[0] ?? '');
+    const exchange = new Exchange(call, protocol);
+    this.#open += 1;
+    const handler = this.#handler(leg, exchange);
+    exchange.run(
+      {
+        onMessage: (message) => handler.onMessage(message),
+        onOver: () => {
+          this.#open -= 1;
+          handler.onOver();
+        },
+      },
+      (error) => onFault(leg, error),
+    );
+  }
+
+  #handler(leg: string, exchange: Exchange): LegHandler {
+    if (leg === 'upstream') return new UpstreamLeg(exchange, this.#options.attempts);
+    if (leg === 'response') return new ResponseLeg(exchange);
+    return new FrontLeg({
+      exchange,
+      protocol: this.#options.protocol,
+      pipeline: this.#options.front,
+      bytesInFlight: this.bytesInFlight,
+      onAnswer: this.#options.onAnswer,
+    });
+  }
+
+  #accessLog(call: ServerReadableStream<Buffer, Buffer>, reply: sendUnaryData<Buffer>): void {
+    call.on('data', (bytes: Buffer) => {
+      try {
+        this.#options.onAccessLog(this.#options.protocol.streamAccessLogsMessage.decode(bytes));
+      } catch (error) {
+        this.#options.onFault('access-log', error);
+      }
+    });
+    call.on('end', () => reply(null, Buffer.alloc(0)));
+    call.on('error', () => undefined);
+  }
+}

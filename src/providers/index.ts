@@ -1,0 +1,35 @@
+import { anthropic } from './anthropic/index.ts';
+import { openaiCompatible } from './openai-compatible/index.ts';
+import { openai } from './openai/index.ts';
+import type { Provider, ProviderType } from './provider.ts';
+
+/** Every kind of provider. A new one is a folder and a line here. */
+export const PROVIDERS: Readonly<Record<ProviderType, Provider>> = {
+  openai,
+  'openai-compatible': openaiCompatible,
+  anthropic,
+};
+
+/** The kind of provider by the `type` of a snapshot, which the resource's schema has checked. */
+export function providerOf(type: string): Provider {
+  if (!isProviderType(type)) throw new Error(`no such provider type: ${type}`);
+  return PROVIDERS[type];
+}
+
+function isProviderType(type: string): type is ProviderType {
+  return Object.hasOwn(PROVIDERS, type);
+}
+
+/**
+ * Every header that carries some provider's credential, or a client's: each provider's filter chain removes
+ * them all before it sets its own, so none outlives a failover.
+ */
+export const CREDENTIAL_HEADERS: readonly string[] = [
+  ...new Set([
+    'authorization',
+    'x-api-key',
+    'x-goog-api-key',
+    'api-key',
+    ...Object.values(PROVIDERS).map((provider) => provider.credential.header),
+  ]),
+];

@@ -1,0 +1,4 @@
+import type { CredentialHeader } from '../provider.ts';
+
+/** OpenAI API reference, "Authentication". */
+export const openaiCompatibleCredential: CredentialHeader = { header: 'authorization', prefix: 'Bearer ' };

@@ -1,0 +1,193 @@
+import { describe, expect, it } from 'vitest';
+import fc from 'fast-check';
+import { parseResources } from '../config/load/load.ts';
+import { mergeSources } from '../config/merge.ts';
+import type { Resource } from '../config/resources/index.ts';
+import { buildSnapshot } from './build.ts';
+import { canonicalJson } from './canonical-json.ts';
+
+const TEXT = `
+apiVersion: limen.dev/v1alpha1
+kind: Gateway
+metadata: {name: default}
+spec: {limits: {requestBody: 1048576}}
+---
+apiVersion: limen.dev/v1alpha1
+kind: Provider
+metadata: {name: openai}
+spec: {type: openai, credential: {env: OPENAI_API_KEY}}
+---
+apiVersion: limen.dev/v1alpha1
+kind: Provider
+metadata: {name: local}
+spec:
+  type: openai-compatible
+  baseUrl: http://[::1]:8000/some/path/
+  modelPrefixes: [gpt-4, llama]
+---
+apiVersion: limen.dev/v1alpha1
+kind: Provider
+metadata: {name: claude}
+spec: {type: anthropic, tls: {serverName: api.example}, baseUrl: 'https://proxy.example:8443'}
+---
+apiVersion: limen.dev/v1alpha1
+kind: Model
+metadata: {name: fast}
+spec:
+  targets:
+    - {provider: claude, model: claude-haiku-4-5, priority: 1}
+    - {provider: openai, model: gpt-4o-mini, weight: 9}
+    - {provider: local}
+  aliases: [quick]
+  price: {input: 0.15, output: 0.6}
+---
+apiVersion: limen.dev/v1alpha1
+kind: ApiKey
+metadata: {name: ci}
+spec: {user: ci, secret: {env: CI_KEY}, models: [fast], expiresAt: '2027-01-31T00:00:00Z'}
+`;
+
+function resources(text: string): Resource[] {
+  const parsed = parseResources([{ file: 'limen.yaml', text }]);
+  expect(parsed.issues).toEqual([]);
+  const merged = mergeSources({ file: parsed.resources, database: [], environment: [], builtIn: [] });
+  expect(merged.issues).toEqual([]);
+  return merged.resources.map(({ resource }) => resource);
+}
+
+describe('buildSnapshot', () => {
+  it('compiles every kind', () => {
+    const { snapshot, secretSources, keys } = buildSnapshot(resources(TEXT));
+    expect(snapshot.gateway.limits).toEqual({ requestBody: 1_048_576, bytesInFlightPerWorker: 536_870_912 });
+    expect(snapshot.providers).toEqual({
+      claude: {
+        name: 'claude',
+        type: 'anthropic',
+        scheme: 'https',
+        host: 'proxy.example',
+        port: 8443,
+        basePath: '',
+        hasCredential: false,
+        caFile: undefined,
+        serverName: 'api.example',
+        connectTimeoutSeconds: 5,
+        defaultMaxOutputTokens: 8192,
+      },
+      local: expect.objectContaining({
+        scheme: 'http',
+        host: '::1',
+        port: 8000,
+        basePath: '/some/path',
+        serverName: '::1',
+      }),
+      openai: expect.objectContaining({
+        scheme: 'https',
+        host: 'api.openai.com',
+        port: 443,
+        basePath: '/v1',
+        hasCredential: true,
+        serverName: 'api.openai.com',
+      }),
+    });
+    expect(snapshot.models['fast']).toEqual({
+      name: 'fast',
+      targets: [
+        { provider: 'openai', model: 'gpt-4o-mini', priority: 0, weight: 9 },
+        { provider: 'local', priority: 0, weight: 1 },
+        { provider: 'claude', model: 'claude-haiku-4-5', priority: 1, weight: 1 },
+      ],
+      price: { input: 0.15, output: 0.6 },
+      usageChunk: 'hide',
+      perTryTimeoutSeconds: undefined,
+    });
+    expect(snapshot.aliases).toEqual({ quick: 'fast' });
+    expect(secretSources).toEqual({ openai: { env: 'OPENAI_API_KEY' } });
+    expect(keys).toEqual([
+      {
+        key: {
+          id: 'config/ci',
+          user: 'ci',
+          team: undefined,
+          models: ['fast'],
+          expiresAt: Date.UTC(2027, 0, 31),
+        },
+        secret: { env: 'CI_KEY' },
+      },
+    ]);
+    expect(snapshot.version).toMatch(/^[0-9a-f]{16}$/);
+  });
+
+  it('routes names by prefix, the longest first', () => {
+    expect(buildSnapshot(resources(TEXT)).snapshot.prefixes).toEqual([
+      { prefix: 'chatgpt-', provider: 'openai' },
+      { prefix: 'claude-', provider: 'claude' },
+      { prefix: 'gpt-4', provider: 'local' },
+      { prefix: 'llama', provider: 'local' },
+      { prefix: 'gpt-', provider: 'openai' },
+      { prefix: 'o1-', provider: 'openai' },
+      { prefix: 'o3-', provider: 'openai' },
+      { prefix: 'o4-', provider: 'openai' },
+    ]);
+  });
+
+  it('gives the usual prefixes to nobody where two of a type could be meant', () => {
+    const named = (...names: string[]) =>
+      buildSnapshot(
+        resources(
+          names
+            .map(
+              (name) =>
+                `apiVersion: limen.dev/v1alpha1\nkind: Provider\nmetadata: {name: ${name}}\nspec: {type: anthropic}\n`,
+            )
+            .join('---\n'),
+        ),
+      ).snapshot.prefixes;
+    expect(named('eu', 'us')).toEqual([]);
+    expect(named('eu', 'anthropic')).toEqual([{ prefix: 'claude-', provider: 'anthropic' }]);
+    expect(named('eu')).toEqual([{ prefix: 'claude-', provider: 'eu' }]);
+  });
+
+  it('gives the same version whatever the order, and another for another content', () => {
+    const all = resources(TEXT);
+    const { version } = buildSnapshot(all).snapshot;
+    fc.assert(
+      fc.property(fc.shuffledSubarray(all, { minLength: all.length }), (shuffled) => {
+        expect(buildSnapshot(shuffled)).toEqual(buildSnapshot(all));
+      }),
+    );
+    expect(buildSnapshot(resources(TEXT.replace('weight: 9', 'weight: 8'))).snapshot.version).not.toBe(
+      version,
+    );
+    // A rotated credential or a new key must not disturb requests.
+    expect(
+      buildSnapshot(resources(TEXT.replace('env: OPENAI_API_KEY', 'env: OTHER_KEY'))).snapshot.version,
+    ).toBe(version);
+  });
+
+  it('is an ordinary gateway where nothing is declared', () => {
+    const { snapshot } = buildSnapshot([]);
+    expect(snapshot).toMatchObject({ providers: {}, models: {}, aliases: {}, prefixes: [] });
+    expect(snapshot.gateway.timeouts.requestSeconds).toBe(600);
+  });
+
+  it('survives JSON unchanged, as workers get it', () => {
+    const { snapshot } = buildSnapshot(resources(TEXT));
+    expect(canonicalJson(JSON.parse(JSON.stringify(snapshot)))).toBe(canonicalJson(snapshot));
+  });
+
+  it('compiles thousands of models in a fraction of a second', () => {
+    const many = Array.from({ length: 2000 }, (_, index) => model(`model-${index}`));
+    const started = performance.now();
+    expect(Object.keys(buildSnapshot(many).snapshot.models)).toHaveLength(2000);
+    expect(performance.now() - started).toBeLessThan(1000);
+  });
+});
+
+function model(name: string): Resource {
+  return {
+    apiVersion: 'limen.dev/v1alpha1',
+    kind: 'Model',
+    metadata: { name },
+    spec: { targets: [{ provider: 'openai', priority: 0, weight: 1 }], aliases: [], usageChunk: 'hide' },
+  };
+}

@@ -1,0 +1,24 @@
+/** The ledger's keys. One hash tag for all, so that one script may touch them on a Redis Cluster. */
+export interface LedgerKeys {
+  /** Stream of admitted requests that are not settled. */
+  readonly intents: string;
+  /** Sorted set: intent id → Unix milliseconds until which an open request counts as alive. */
+  readonly leases: string;
+  /** Stream of finished rows on their way to the database. */
+  readonly rows: string;
+  /** Who reconciles. */
+  readonly leader: string;
+}
+
+/** @param domain the limit domain; `default` for the whole installation */
+export function ledgerKeys(domain: string): LedgerKeys {
+  const key = (name: string) => `{limen:${domain}}:${name}`;
+  return { intents: key('intents'), leases: key('leases'), rows: key('rows'), leader: key('reconciler') };
+}
+
+/**
+ * Most entries of each stream, which bounds the memory: an intent takes about 0.5 KiB of Redis's memory, a row about
+ * 1 KiB. Beyond, nothing is trimmed in silence: an intent is not written (the request goes on and is counted as
+ * not admitted), and rows stay in the workers' own bounded queues.
+ */
+export const STREAM_LIMITS = { intents: 500_000, rows: 500_000 } as const;

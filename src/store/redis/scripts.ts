@@ -1,0 +1,124 @@
+import { createHash } from 'node:crypto';
+import type { Redis } from 'ioredis';
+
+/**
+ * A Lua script that is sent by its hash, and in full only where the server does not know it (a fresh or restarted
+ * server, another node after a failover).
+ */
+export class RedisScript {
+  readonly #source: string;
+  readonly #hash: string;
+
+  constructor(source: string) {
+    this.#source = source;
+    this.#hash = createHash('sha1').update(source).digest('hex');
+  }
+
+  /** Runs the script. `keys` must share one hash tag, so that a cluster can run it. */
+  async run(redis: Redis, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+    try {
+      return await redis.evalsha(this.#hash, keys.length, ...keys, ...args);
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.startsWith('NOSCRIPT')) throw error;
+      return redis.eval(this.#source, keys.length, ...keys, ...args);
+    }
+  }
+}
+
+/** Milliseconds of the server's clock, the only one that leases and intents are judged by. */
+const NOW = `
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)`;
+
+/**
+ * The one call before the upstream. KEYS: intents. ARGV: request id, intent (JSON), most open intents.
+ * Returns the intent's id, or an empty string where too many are open. Limits join this call with keys of their
+ * own, behind these, and answer in a list in place of the string.
+ */
+export const ADMIT = new RedisScript(`
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3]) then return '' end
+return redis.call('XADD', KEYS[1], '*', 'request', ARGV[1], 'intent', ARGV[2])`);
+
+/**
+ * The one call after. KEYS: rows, intents, leases. ARGV: most waiting rows, then row (JSON) and intent id in turn.
+ * Returns the ids of the intents that were still open, or -1 where the rows do not fit: then nothing was done.
+ */
+export const SETTLE = new RedisScript(`
+if redis.call('XLEN', KEYS[1]) + (#ARGV - 1) / 2 > tonumber(ARGV[1]) then return -1 end
+local open = {}
+for index = 2, #ARGV, 2 do
+  redis.call('XADD', KEYS[1], '*', 'row', ARGV[index])
+  local id = ARGV[index + 1]
+  if id ~= '' then
+    redis.call('ZREM', KEYS[3], id)
+    if redis.call('XDEL', KEYS[2], id) == 1 then open[#open + 1] = id end
+  end
+end
+return open`);
+
+/**
+ * Marks open requests as alive. KEYS: intents, leases. ARGV: lease in ms, then intent ids. An intent that was
+ * settled meanwhile gets no lease, so leases never outlive their intents. Returns how many were renewed.
+ */
+export const RENEW = new RedisScript(`${NOW}
+local renewed = 0
+for index = 2, #ARGV do
+  if #redis.call('XRANGE', KEYS[1], ARGV[index], ARGV[index]) == 1 then
+    redis.call('ZADD', KEYS[2], now + ARGV[1], ARGV[index])
+    renewed = renewed + 1
+  end
+end
+return renewed`);
+
+/**
+ * One page of the intents that nobody keeps alive. KEYS: intents, leases. ARGV: lease in ms, first id, page size.
+ * Returns the id to go on from (empty: that was all), then id and JSON in turn.
+ */
+export const LAPSED = new RedisScript(`${NOW}
+local page = redis.call('XRANGE', KEYS[1], ARGV[2], string.format('%d', now - ARGV[1]), 'COUNT', ARGV[3])
+local found = { '' }
+for _, entry in ipairs(page) do
+  local lease = redis.call('ZSCORE', KEYS[2], entry[1])
+  if not lease or tonumber(lease) <= now then
+    found[#found + 1] = entry[1]
+    found[#found + 1] = entry[2][4]
+  end
+end
+if #page == tonumber(ARGV[3]) then found[1] = '(' .. page[#page][1] end
+return found`);
+
+/**
+ * Puts rows in the place of intents that are still open and still lapsed. KEYS: rows, intents, leases.
+ * ARGV: lease in ms, most waiting rows, then row (JSON) and intent id in turn. Returns how many.
+ */
+export const CLOSE = new RedisScript(`${NOW}
+local room = ARGV[2] - redis.call('XLEN', KEYS[1])
+local closed = 0
+for index = 3, #ARGV, 2 do
+  local id = ARGV[index + 1]
+  local lease = redis.call('ZSCORE', KEYS[3], id)
+  local age = now - tonumber(string.match(id, '^%d+'))
+  if closed < room and age >= tonumber(ARGV[1]) and (not lease or tonumber(lease) <= now)
+    and redis.call('XDEL', KEYS[2], id) == 1 then
+    redis.call('XADD', KEYS[1], '*', 'row', ARGV[index])
+    redis.call('ZREM', KEYS[3], id)
+    closed = closed + 1
+  end
+end
+return closed`);
+
+/** Removes rows that the database has. KEYS: rows. ARGV: group, then ids. Returns how many. */
+export const ACKNOWLEDGE = new RedisScript(`
+local removed = 0
+for index = 2, #ARGV do
+  redis.call('XACK', KEYS[1], ARGV[1], ARGV[index])
+  removed = removed + redis.call('XDEL', KEYS[1], ARGV[index])
+end
+return removed`);
+
+/** Takes a lock or keeps one's own. KEYS: lock. ARGV: holder, ms. Returns 1 where the holder has it. */
+export const HOLD = new RedisScript(`
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1`);
