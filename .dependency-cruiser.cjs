@@ -73,7 +73,7 @@ module.exports = {
       comment: 'the data plane is built from a snapshot alone',
       severity: 'error',
       from: { path: '^src/xds/', pathNot: test },
-      to: { path: '^src/', pathNot: '^src/(xds|core|config|telemetry)/' },
+      to: { path: '^src/', pathNot: '^src/(xds|core|config|telemetry|envoy-protocol)/' },
     },
     {
       name: 'pure-builders',

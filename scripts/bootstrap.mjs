@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { endLeftInstaller } from './bootstrap/installer.mjs';
 import { withLock } from './bootstrap/lock.mjs';
 import { ensureNode } from './bootstrap/node.mjs';
 import { ensurePackages } from './bootstrap/packages.mjs';
@@ -69,6 +70,7 @@ export async function prepare() {
   return withLock(join(root, '.tools/setup.lock'), onWait, async () => {
     const finished = alreadyReady(key);
     if (finished) return finished;
+    await endLeftInstaller(root);
     await ensurePackages(root, node);
     const envoy = process.env['LIMEN_ENVOY'] ? null : await ensureEnvoy(root);
     const redisServer = process.env['LIMEN_REDIS_URL'] ? null : await ensureRedis(root);

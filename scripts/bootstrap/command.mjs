@@ -8,12 +8,14 @@ import { delimiter, join } from 'node:path';
  * @param {string} command
  * @param {string[]} args
  * @param {import('node:child_process').SpawnOptions} [options]
+ * @param {(pid: number) => void} [onStart]
  * @returns {Promise<{ code: number, output: string }>} exit status (127 where the command does not exist) and
  *   both output streams together, the last 256 KiB of them
  */
-export function capture(command, args, options = {}) {
+export function capture(command, args, options = {}, onStart) {
   return new Promise((resolve) => {
     const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
+    if (child.pid !== undefined) onStart?.(child.pid);
     let output = '';
     const keep = (/** @type {Buffer} */ chunk) => {
       output = (output + chunk.toString()).slice(-262_144);

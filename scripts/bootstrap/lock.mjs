@@ -1,22 +1,23 @@
 import {
-  closeSync,
+  linkSync,
   mkdirSync,
-  openSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
   utimesSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** The holder touches its lock this often; a lock four times older than that belongs to nobody. */
 const HEARTBEAT_MS = 5_000;
+/** Longer than another process needs between its look at a dead lock and removing it. */
+const SETTLE_MS = 100;
 
-/** @param {number} pid */
-function isAlive(pid) {
+/** Whether a process of that number exists, of whatever user. @param {number} pid */
+export function isAlive(pid) {
   try {
     process.kill(pid, 0);
     return true;
@@ -25,19 +26,43 @@ function isAlive(pid) {
   }
 }
 
-/** @param {string} path @returns {number | undefined} the holder, undefined where there is none any more */
-function holder(path) {
+/** @param {string} path @returns {string | undefined} */
+function contentOf(path) {
   try {
-    const pid = Number(readFileSync(path, 'utf8'));
-    const fresh = Date.now() - statSync(path).mtimeMs < 4 * HEARTBEAT_MS;
-    if (fresh && (pid === 0 || isAlive(pid))) return pid;
-    // Renaming is atomic: of several processes that see the same dead lock, one removes it.
-    renameSync(path, `${path}.${process.pid}.dead`);
-    rmSync(`${path}.${process.pid}.dead`, { force: true });
+    return readFileSync(path, 'utf8');
   } catch {
-    // Gone between two looks: free.
+    return undefined;
   }
-  return undefined;
+}
+
+/** Links a file to a name that must be free. @param {string} from @param {string} to */
+function tryLink(from, to) {
+  try {
+    linkSync(from, to);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && (error.code === 'EEXIST' || error.code === 'ENOENT'))
+      return false;
+    throw error;
+  }
+}
+
+/** Removes a lock that nobody holds any more. @param {string} path @param {string} own @returns {boolean} whether somebody holds it */
+function isHeld(path, own) {
+  const content = contentOf(path);
+  if (content === undefined) return false;
+  const age = Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0);
+  if (isAlive(Number(content)) && age < 4 * HEARTBEAT_MS) return true;
+  const dead = `${own}.dead`;
+  try {
+    renameSync(path, dead);
+    // Another process may have taken the lock between the look and the rename: then this one is alive, put it back.
+    if (contentOf(dead) !== content) tryLink(dead, path);
+  } catch {
+    // Removed by another process: free.
+  }
+  rmSync(dead, { force: true });
+  return false;
 }
 
 /**
@@ -52,19 +77,19 @@ function holder(path) {
  */
 export async function withLock(path, onWait, work) {
   mkdirSync(dirname(path), { recursive: true });
-  let waiting = false;
+  const own = `${path}.${process.pid}`;
+  let told = false;
   for (;;) {
-    try {
-      const file = openSync(path, 'wx');
-      writeSync(file, String(process.pid));
-      closeSync(file);
-      break;
-    } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+    writeFileSync(own, String(process.pid));
+    const linked = tryLink(own, path);
+    rmSync(own, { force: true });
+    if (linked) {
+      await sleep(SETTLE_MS);
+      if (contentOf(path) === String(process.pid)) break;
     }
-    if (holder(path) === undefined) continue;
-    if (!waiting) onWait();
-    waiting = true;
+    if (!isHeld(path, own)) continue;
+    if (!told) onWait();
+    told = true;
     await sleep(200);
   }
   const beat = setInterval(() => utimesSync(path, new Date(), new Date()), HEARTBEAT_MS);

@@ -34,7 +34,9 @@ export function npmReason(output) {
     .split('\n')
     .filter((line) => /^npm (error|ERR!)/.test(line) && !/A complete log|^npm (error|ERR!)\s*$/.test(line))
     .map((line) => line.replace(/^npm (error|ERR!)\s*/, ''));
-  return lines.slice(0, 2).join('; ') || output.trim().split('\n').at(-1) || 'npm said nothing';
+  const code = lines.find((line) => line.startsWith('code '))?.slice('code '.length);
+  const words = lines.find((line) => !/^(code|syscall|errno|path|dest) /.test(line));
+  return [code, words].filter(Boolean).join(': ') || output.trim().split('\n').at(-1) || 'npm said nothing';
 }
 
 export const NETWORK_ADVICE =

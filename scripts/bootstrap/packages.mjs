@@ -1,6 +1,6 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { capture } from './command.mjs';
+import { runInstaller } from './installer.mjs';
 import { NETWORK_ADVICE, npmReason, npmUnder } from './node.mjs';
 import { SetupError, step } from './progress.mjs';
 
@@ -38,16 +38,24 @@ export function packagesInstalled(root) {
   });
 }
 
+/** `npx limen` looks here first; npm links the commands of dependencies only, not the project's own. @param {string} root */
+function linkCommand(root) {
+  const link = join(root, 'node_modules/.bin/limen');
+  rmSync(link, { force: true });
+  symlinkSync('../../scripts/limen.mjs', link);
+}
+
 /**
  * Installs the packages of the lockfile under the given Node, unless they are there.
  * @param {string} root @param {string} node
  */
 export async function ensurePackages(root, node) {
-  if (packagesInstalled(root)) return;
+  if (packagesInstalled(root)) return linkCommand(root);
   await step('Packages from package-lock.json (about 900 MB unpacked)', async () => {
     rmSync(join(root, 'node_modules/.package-lock.json'), { force: true });
     const npm = npmUnder(node);
-    const result = await capture(
+    const result = await runInstaller(
+      root,
       npm.command,
       [
         ...npm.args,
@@ -60,7 +68,7 @@ export async function ensurePackages(root, node) {
       ],
       { cwd: root, env: npm.env },
     );
-    if (result.code === 0 && packagesInstalled(root)) return;
+    if (result.code === 0 && packagesInstalled(root)) return linkCommand(root);
     const logs = join(root, '.tools/logs');
     mkdirSync(logs, { recursive: true });
     writeFileSync(join(logs, 'npm-ci.log'), result.output);

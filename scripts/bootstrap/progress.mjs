@@ -34,11 +34,14 @@ function bytesUsed() {
  */
 export async function step(title, work) {
   const started = Date.now();
-  const usedBefore = bytesUsed();
+  let lowest = bytesUsed();
   const live = process.stderr.isTTY;
   process.stderr.write(live ? `  … ${title}` : `  … ${title}\n`);
   const report = () => {
-    const written = Math.max(0, Math.round((bytesUsed() - usedBefore) / 1e6));
+    // What the step removes first, it does not write.
+    const used = bytesUsed();
+    lowest = Math.min(lowest, used);
+    const written = Math.round((used - lowest) / 1e6);
     const line = `  … ${title}: ${Math.round((Date.now() - started) / 1000)} s, ${written} MB written`;
     process.stderr.write(live ? `\r${line}\u001b[K` : `${line}\n`);
   };

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { capture, findOnPath } from './command.mjs';
+import { runInstaller } from './installer.mjs';
 import { NETWORK_ADVICE } from './node.mjs';
 import { SetupError, step } from './progress.mjs';
 
@@ -39,7 +40,8 @@ async function pipInstall({ root, folder, args, advice }) {
   }
   mkdirSync(join(root, '.tools/logs'), { recursive: true });
   try {
-    const result = await capture(
+    const result = await runInstaller(
+      root,
       'python3',
       [
         '-m',

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { dirname, join } from 'node:path';
 import { prepare, root } from '../bootstrap.mjs';
+import { isAlive } from './lock.mjs';
 
 /** @param {number} pid @returns {{ parent: number, command: string } | undefined} */
 function processInfo(pid) {
@@ -41,16 +42,6 @@ function watchNpm(onOrphaned) {
     onOrphaned();
   }, 500);
   timer.unref();
-}
-
-/** @param {number} pid */
-function isAlive(pid) {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'EPERM';
-  }
 }
 
 /**

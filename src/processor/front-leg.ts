@@ -105,7 +105,9 @@ export class FrontLeg implements LegHandler {
           clearRouteCache: true,
         },
       },
-      dynamicMetadata: jsonToStruct({ [CONTEXT_NAMESPACE]: { context: JSON.stringify(context), route } }),
+      dynamicMetadata: jsonToStruct({
+        [CONTEXT_NAMESPACE]: { id: context.requestId, context: JSON.stringify(context), route },
+      }),
       typedDynamicMetadata: clusterOrder(protocol, forward.groups),
     });
     for (const piece of bodyPieces('requestBody', forward.body, !trailers)) await exchange.send(piece);

@@ -15,9 +15,9 @@ import { convertRequest } from './translate.ts';
 
 const written = new Set<string>();
 
-async function expectGolden(name: string, text: string): Promise<void> {
+function golden(name: string): string {
   written.add(name);
-  await expect(text).toMatchFileSnapshot(fixturePath(`golden/${name}`));
+  return fixturePath(`golden/${name}`);
 }
 
 const REQUEST_CASES: readonly [string, ProviderType, string][] = [
@@ -48,9 +48,8 @@ describe('converted requests', () => {
     });
     const seen = { ...rest, warnings };
     const text = `${JSON.stringify(seen, null, 2)}\n\n${body.toString()}\n`;
-    await expectGolden(
-      `request ${name.replace('.json', '')} to ${provider} ${model.replace(':', '-')}.txt`,
-      text,
+    await expect(text).toMatchFileSnapshot(
+      golden(`request ${name.replace('.json', '')} to ${provider} ${model.replace(':', '-')}.txt`),
     );
     JSON.parse(body.toString());
     expect(rest.headers['content-length']).toBe(String(body.length));
@@ -64,7 +63,9 @@ describe.each(DIRECTIONS)('answers of $provider for a $format client', ({ format
     const { outcome, usage, warnings, error } = transform;
     const summary = { outcome, usage, warnings, error: error?.message };
     const text = `${client.toString()}${JSON.stringify(summary, null, 2)}\n`;
-    await expectGolden(`stream ${provider} ${name.replace('.sse', '')} to ${format}.txt`, text);
+    await expect(text).toMatchFileSnapshot(
+      golden(`stream ${provider} ${name.replace('.sse', '')} to ${format}.txt`),
+    );
   });
 
   it.each(fixtureNames(provider, '.json'))('%s', async (name) => {
@@ -75,7 +76,9 @@ describe.each(DIRECTIONS)('answers of $provider for a $format client', ({ format
       const { status, outcome, usage, warnings } = transform;
       const text = `${client.toString()}\n${JSON.stringify({ status, outcome, usage, warnings }, null, 2)}\n`;
       const kind = stream ? 'replayed' : 'plain';
-      await expectGolden(`${kind} ${provider} ${name.replace('.json', '')} to ${format}.txt`, text);
+      await expect(text).toMatchFileSnapshot(
+        golden(`${kind} ${provider} ${name.replace('.json', '')} to ${format}.txt`),
+      );
     }
   });
 });

@@ -131,8 +131,7 @@ export function planRoute(
   if (first === undefined) {
     throw new LimenError('unavailable', `No provider of the model "${model.name}" is configured.`);
   }
-  const nameOf = (target: ResolvedTarget): string =>
-    target.model ?? (model.targets.length > 0 ? model.name : asked);
+  const nameOf = (target: ResolvedTarget): string => target.model ?? model.name;
   const alike = targets.every(
     (target) =>
       target.shape.format === request.format &&

@@ -75,10 +75,10 @@ describe('WELL_KNOWN_MODELS', () => {
     const all = Object.values(WELL_KNOWN_MODELS).flatMap(({ models }) => [...models]);
     const names = all.flatMap(({ name, aliases = [] }) => [name, ...aliases]);
     expect(new Set(names).size).toBe(names.length);
-    for (const { name, price } of all) {
-      expect(price.output, name).toBeGreaterThan(price.input);
-      expect(price.cachedInput ?? 0, name).toBeLessThan(price.input);
-    }
+    const odd = all.filter(
+      ({ price }) => price.output <= price.input || (price.cachedInput ?? 0) >= price.input,
+    );
+    expect(odd).toEqual([]);
     expect(
       impliedResources({ providerVariables: ['OPENAI_API_KEY'] }).map(({ resource }) => resourceId(resource)),
     ).toContain('Provider/openai');

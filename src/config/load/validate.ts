@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { nearestNames } from '../nearest.ts';
 import { API_VERSION } from '../resources/common.ts';
-import { KINDS, RESOURCE_SCHEMAS, anyResourceSchema, type Kind, type Resource } from '../resources/index.ts';
+import { KINDS, RESOURCE_SCHEMAS, anyResourceSchema, isKind, type Resource } from '../resources/index.ts';
 import { formatPath, showValue, type ConfigIssue } from './issue.ts';
 import { describeExpected, fieldNames, schemaAt, typeWords } from './schema-fields.ts';
 
@@ -26,10 +26,6 @@ type JsonObject = Readonly<Record<string, unknown>>;
 
 function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
-function isKind(value: unknown): value is Kind {
-  return typeof value === 'string' && Object.hasOwn(RESOURCE_SCHEMAS, value);
 }
 
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {

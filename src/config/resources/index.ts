@@ -14,7 +14,12 @@ export const RESOURCE_SCHEMAS = {
 
 export type Kind = keyof typeof RESOURCE_SCHEMAS;
 
-export const KINDS = Object.keys(RESOURCE_SCHEMAS) as readonly Kind[];
+export const KINDS: readonly Kind[] = Object.keys(RESOURCE_SCHEMAS).filter(isKind);
+
+/** Whether a word is the name of a kind. */
+export function isKind(word: unknown): word is Kind {
+  return typeof word === 'string' && Object.hasOwn(RESOURCE_SCHEMAS, word);
+}
 
 export const anyResourceSchema = z.discriminatedUnion('kind', [
   gatewaySchema,

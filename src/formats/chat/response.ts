@@ -153,5 +153,7 @@ export function warnAboutSignature({ warnings }: ResponseContext): void {
 
 export function warnAboutContent(part: HubPart | HubBlock, context: ResponseContext): void {
   const type = (part.kind === 'opaque' ? asString(part.value['type']) : undefined) ?? part.kind;
-  context.warnings.dropped(`content.${type}`, 'Chat Completions has no such content in an answer.');
+  // The delta of a stream and the part of a plain answer are one thing to a client.
+  const name = type.replace(/_delta$/, '');
+  context.warnings.dropped(`content.${name}`, 'Chat Completions has no such content in an answer.');
 }

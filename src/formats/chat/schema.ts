@@ -6,7 +6,7 @@ import { z } from 'zod';
  * an error can name its place.
  */
 
-export const chatMessageSchema = z.looseObject({
+const chatMessageSchema = z.looseObject({
   role: z.enum(['system', 'developer', 'user', 'assistant', 'tool', 'function']),
   content: z.union([z.string(), z.array(z.looseObject({ type: z.string() }))]).nullish(),
   name: z.string().nullish(),

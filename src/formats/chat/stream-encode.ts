@@ -47,6 +47,11 @@ export class ChatStreamEncoder implements StreamEncoder {
         this.#seal({ kind: 'thinking', text: this.#thinkingText, signature: event.signature });
         break;
       case 'opaque_delta':
+        // Deltas of an opaque block were reported with its start.
+        if (this.#block?.kind !== 'opaque') {
+          warnAboutContent({ kind: 'opaque', format: event.format, value: event.value }, this.#context);
+        }
+        break;
       case 'block_stop':
         break;
       case 'finish':

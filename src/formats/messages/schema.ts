@@ -7,12 +7,10 @@ import { z } from 'zod';
 
 const contentSchema = z.union([z.string(), z.array(z.looseObject({ type: z.string() }))]);
 
-export const messagesMessageSchema = z.looseObject({
+const messagesMessageSchema = z.looseObject({
   role: z.enum(['user', 'assistant', 'system']),
   content: contentSchema,
 });
-
-export type MessagesMessage = z.infer<typeof messagesMessageSchema>;
 
 export const messagesRequestSchema = z.looseObject({
   model: z.string().min(1),

@@ -5,5 +5,5 @@ import type { UpstreamErrorResponse } from '../provider.ts';
 
 /** Claude docs, "Errors": `{type: "error", error: {type, message}, request_id}`. */
 export function decodeAnthropicError(response: UpstreamErrorResponse): LimenError {
-  return decodeErrorResponse(response, messages.decodeError);
+  return decodeErrorResponse(response, (value) => messages.decodeError(value));
 }

@@ -5,5 +5,5 @@ import type { UpstreamErrorResponse } from '../provider.ts';
 
 /** OpenAI's shape, or one of the shorter ones that the format's decoder also understands. */
 export function decodeOpenAiCompatibleError(response: UpstreamErrorResponse): LimenError {
-  return decodeErrorResponse(response, chat.decodeError);
+  return decodeErrorResponse(response, (value) => chat.decodeError(value));
 }

@@ -5,5 +5,5 @@ import type { UpstreamErrorResponse } from '../provider.ts';
 
 /** OpenAI docs, "Error codes": `{error: {message, type, param, code}}`. */
 export function decodeOpenAiError(response: UpstreamErrorResponse): LimenError {
-  return decodeErrorResponse(response, chat.decodeError);
+  return decodeErrorResponse(response, (value) => chat.decodeError(value));
 }

@@ -64,9 +64,9 @@ export class ResourceCache {
   readonly #encoder: Encoder;
   readonly #sets = new Map<ResourceKind, ReadonlyMap<string, CachedResource>>();
   readonly #versions = new Map<ResourceKind, string>();
-  /** A resource object that was encoded once is not encoded again: builders may hand in the same object. */
+  /** An object that was encoded once is not encoded again, so callers must not change it afterwards. */
   readonly #encoded = new WeakMap<TypedJson, CachedResource>();
-  readonly #listeners = new Set<(changed: readonly ResourceKind[]) => void>();
+  readonly #listeners = new Set<() => void>();
   #generation = 0;
 
   constructor(encoder: Encoder = new Encoder()) {
@@ -99,17 +99,16 @@ export class ResourceCache {
     }
     if (problems.length > 0) throw new EncodeError(problems);
 
-    const changed: ResourceKind[] = [];
-    for (const [kind, set] of staged) {
-      const version = setVersion(set.values());
-      if (this.#versions.get(kind) === version) continue;
-      this.#sets.set(kind, set);
-      this.#versions.set(kind, version);
-      changed.push(kind);
-    }
-    this.#generation += 1;
-    for (const listener of this.#listeners) listener(changed);
-    return { generation: this.#generation, changed };
+    return this.#publish(staged);
+  }
+
+  /** Remembers the sets of now; calling the result publishes them again, and nothing that came since. */
+  checkpoint(): () => Publication {
+    const sets = new Map(this.#sets);
+    return () => {
+      for (const kind of this.#sets.keys()) if (!sets.has(kind)) sets.set(kind, new Map());
+      return this.#publish(sets);
+    };
   }
 
   /**
@@ -126,9 +125,23 @@ export class ResourceCache {
   }
 
   /** Calls the listener after each publication, also one that changed nothing; returns how to stop that. */
-  subscribe(listener: (changed: readonly ResourceKind[]) => void): () => void {
+  subscribe(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  #publish(sets: ReadonlyMap<ResourceKind, ReadonlyMap<string, CachedResource>>): Publication {
+    const changed: ResourceKind[] = [];
+    for (const [kind, set] of sets) {
+      const version = setVersion(set.values());
+      if (this.#versions.get(kind) === version) continue;
+      this.#sets.set(kind, set);
+      this.#versions.set(kind, version);
+      changed.push(kind);
+    }
+    this.#generation += 1;
+    for (const listener of this.#listeners) listener();
+    return { generation: this.#generation, changed };
   }
 
   #encode(

@@ -1,0 +1,58 @@
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { processEnvironment, readSettings } from '../../src/config/env.ts';
+import { findPostgres } from '../../src/up/binaries.ts';
+import { makePrivateFolder } from '../../src/up/data-folder.ts';
+import { endpointsOf } from '../../src/up/endpoints.ts';
+import { PidFiles } from '../../src/up/pid-files.ts';
+import { postgresChild } from '../../src/up/postgres.ts';
+import { Supervisor } from '../../src/up/supervisor.ts';
+
+/** A real Postgres of a test's own, on a Unix socket in a temporary folder. */
+export interface TestPostgres {
+  /** A new empty database each time. */
+  createDatabase(): Promise<string>;
+  /** Kills the server the hard way; it is started again at once. */
+  kill(): void;
+  stop(): Promise<void>;
+}
+
+/** Starts the embedded Postgres as `npm start` does. Takes about a second. */
+export async function startPostgres(): Promise<TestPostgres> {
+  const folder = mkdtempSync(join(tmpdir(), 'limen-postgres-'));
+  chmodSync(folder, 0o755);
+  const settings = readSettings({}, { data: join(folder, 'data') });
+  for (const path of [settings.data, settings.run]) makePrivateFolder(path);
+  const environment = { PATH: processEnvironment()['PATH'], LANG: 'C' };
+  const supervisor = new Supervisor({
+    children: [postgresChild(findPostgres(), settings, environment)],
+    pidFiles: new PidFiles(join(settings.data, 'pids')),
+    logs: settings.data,
+    events: { onState: () => undefined, onLine: () => undefined },
+  });
+  await supervisor.start();
+  const url = new URL(endpointsOf(settings, '').postgresUrl);
+  let count = 0;
+  return {
+    async createDatabase() {
+      count += 1;
+      const client = new pg.Client({ connectionString: url.href });
+      await client.connect();
+      await client.query(`create database test_${count}`);
+      await client.end();
+      const own = new URL(url);
+      own.pathname = `/test_${count}`;
+      return own.href;
+    },
+    kill() {
+      const pid = supervisor.child('postgres').pid;
+      if (pid !== undefined) process.kill(pid, 'SIGKILL');
+    },
+    async stop() {
+      await supervisor.stop(0);
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
