@@ -1,6 +1,6 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { flagOf, readSettings, runFolder, settingFlags, SettingsError, variableOf } from './env.ts';
 
@@ -123,6 +123,7 @@ describe('readSettings', () => {
     const file = join(mkdtempSync(join(tmpdir(), 'limen-env-')), 'limen.yaml');
     writeFileSync(file, '');
     expect(readSettings({ LIMEN_CONFIG: file }).config).toBe(file);
+    rmSync(dirname(file), { recursive: true });
   });
 });
 

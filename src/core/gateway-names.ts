@@ -23,7 +23,8 @@ export const LEG_METADATA = 'limen-leg';
 export type Leg = 'front' | 'upstream' | 'response';
 
 /** How an answer goes back, and so which route a request takes after the front leg has decided. */
-export type ResponsePath = 'native/chat' | 'native/messages' | 'response' | 'converted';
+export type ResponsePath =
+  'native/chat' | 'native/messages' | 'response/chat' | 'response/messages' | 'converted';
 
 /** Route name: the path, and whether the answer is a stream (which has no whole timeout). */
 export type RouteName = `${ResponsePath}/${'stream' | 'whole'}`;
@@ -31,7 +32,8 @@ export type RouteName = `${ResponsePath}/${'stream' | 'whole'}`;
 export const RESPONSE_PATHS: readonly ResponsePath[] = [
   'native/chat',
   'native/messages',
-  'response',
+  'response/chat',
+  'response/messages',
   'converted',
 ];
 

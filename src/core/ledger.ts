@@ -110,7 +110,10 @@ export interface IntentBook {
    * Puts a row in the place of each intent that is still open and still lapsed, each pair in one step. Returns
    * how many there were: the others were settled or renewed in the meantime.
    */
-  close(closings: readonly { readonly intentId: string; readonly row: GatewayLogRow }[], leaseMs: number): Promise<number>;
+  close(
+    closings: readonly { readonly intentId: string; readonly row: GatewayLogRow }[],
+    leaseMs: number,
+  ): Promise<number>;
   /** How much is waiting. */
   backlog(): Promise<{ readonly intents: number; readonly rows: number }>;
   /** Takes or keeps the role of the one that reconciles; false while another has it. */

@@ -25,15 +25,17 @@ export class ProtocolFiles {
    * The codec of a message, compiled now rather than with the first message. protobufjs knows shapes only at
    * run time: `Message` is what the caller states about the file, and tests hold both together.
    */
-  codec<Message>(fullName: string): Codec<Message> {
+  codec<Message extends object>(fullName: string): Codec<Message> {
     const type = this.#root.lookupType(fullName).setup();
+    const isMessage = (value: unknown): value is Message => value instanceof type.ctor;
     return {
       decode(bytes) {
         const message: unknown = type.decode(bytes);
-        return message as Message;
+        if (!isMessage(message)) throw new TypeError(`expected a ${fullName}`);
+        return message;
       },
       encode(message) {
-        const bytes = type.encode(message as Record<string, unknown>).finish();
+        const bytes = type.encode(message).finish();
         return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
       },
     };

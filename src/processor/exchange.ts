@@ -1,6 +1,6 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { ProcessorProtocol } from '../envoy-protocol/codecs.ts';
-import type { ProcessingRequest, ProcessingResponse } from '../envoy-protocol/messages.ts';
+import type { CommonResponse, ProcessingRequest, ProcessingResponse } from '../envoy-protocol/messages.ts';
 
 /** One ext_proc exchange, raw bytes on both sides. */
 export type RawCall = ServerDuplexStream<Buffer, Buffer>;
@@ -13,8 +13,14 @@ export interface LegHandler {
   onOver(): void;
 }
 
+/** Largest piece of a body in one gRPC message, so that Envoy can pass it on while the next one comes. */
+const BODY_PIECE_BYTES = 1_048_576;
 /** gRPC status INTERNAL: Envoy breaks the stream that the exchange belongs to. */
 const INTERNAL = 13;
+
+function streamedBody(body: Buffer, endOfStream: boolean): { readonly response: CommonResponse } {
+  return { response: { bodyMutation: { streamedResponse: { body, endOfStream } } } };
+}
 
 /**
  * The sending half of an exchange. Messages are read one at a time, and none while Envoy is slower to take
@@ -52,6 +58,34 @@ export class Exchange {
       this.#call.once('cancelled', done);
     });
     return this.#drained;
+  }
+
+  /**
+   * Writes a piece of a FULL_DUPLEX_STREAMED body, in several messages where it is large; `beside` goes with the
+   * first. An empty piece that ends nothing and has nothing beside it is not written at all.
+   */
+  sendBody(
+    leg: 'requestBody' | 'responseBody',
+    body: Buffer,
+    endOfStream: boolean,
+    beside?: ProcessingResponse,
+  ): Promise<void> | undefined {
+    if (body.length === 0 && !endOfStream && beside === undefined) return undefined;
+    if (body.length > BODY_PIECE_BYTES) return this.#sendPieces(leg, body, endOfStream, beside);
+    return this.send({ [leg]: streamedBody(body, endOfStream), ...beside });
+  }
+
+  async #sendPieces(
+    leg: 'requestBody' | 'responseBody',
+    body: Buffer,
+    endOfStream: boolean,
+    beside?: ProcessingResponse,
+  ): Promise<void> {
+    for (let offset = 0; offset < body.length; offset += BODY_PIECE_BYTES) {
+      const piece = body.subarray(offset, offset + BODY_PIECE_BYTES);
+      const last = endOfStream && offset + piece.length === body.length;
+      await this.send({ [leg]: streamedBody(piece, last), ...(offset === 0 ? beside : {}) });
+    }
   }
 
   /** Says that this leg has no more to do: Envoy goes on without it. */

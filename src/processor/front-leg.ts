@@ -5,7 +5,7 @@ import type { HttpHeaders, ProcessingRequest } from '../envoy-protocol/messages.
 import { jsonToStruct } from '../envoy-protocol/values.ts';
 import { tooLarge, type Answer, type Forward, type FrontPipeline, type ReadBody } from '../pipeline/front.ts';
 import type { Exchange, LegHandler } from './exchange.ts';
-import { bodyPieces, clusterOrder, headerMutation, HeaderView, immediateResponse } from './replies.ts';
+import { clusterOrder, headerMutation, HeaderView, immediateResponse } from './replies.ts';
 
 /** Bytes of request bodies that this worker holds at the moment. */
 export class BytesInFlight {
@@ -110,7 +110,7 @@ export class FrontLeg implements LegHandler {
       }),
       typedDynamicMetadata: clusterOrder(protocol, forward.groups),
     });
-    for (const piece of bodyPieces('requestBody', forward.body, !trailers)) await exchange.send(piece);
+    await exchange.sendBody('requestBody', forward.body, !trailers);
     if (trailers) await exchange.send({ requestTrailers: {} });
     // The answer needs no worker: with the exchange ended, Envoy carries it alone.
     exchange.finish();

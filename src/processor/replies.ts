@@ -11,9 +11,6 @@ import { headerText } from '../envoy-protocol/values.ts';
 import type { Answer } from '../pipeline/front.ts';
 import type { ClusterGroup } from '../stages/route.ts';
 
-/** Largest piece of a body in one gRPC message, so that Envoy can pass it on while the next one comes. */
-const BODY_PIECE_BYTES = 1_048_576;
-
 /** Reads headers by lower-case name; a header that came twice is joined as HTTP says. */
 export class HeaderView {
   readonly #values = new Map<string, string>();
@@ -62,21 +59,6 @@ export function immediateResponse(answer: Answer): ProcessingResponse {
       details: `limen_${answer.error?.code ?? 'answer'}`,
     },
   };
-}
-
-/** A body as FULL_DUPLEX_STREAMED messages; the last one ends the body unless trailers follow. */
-export function* bodyPieces(
-  leg: 'requestBody' | 'responseBody',
-  body: Buffer,
-  endOfStream: boolean,
-): Generator<ProcessingResponse> {
-  let offset = 0;
-  do {
-    const piece = body.subarray(offset, offset + BODY_PIECE_BYTES);
-    offset += piece.length;
-    const streamedResponse = { body: piece, endOfStream: endOfStream && offset >= body.length };
-    yield { [leg]: { response: { bodyMutation: { streamedResponse } } } };
-  } while (offset < body.length);
 }
 
 /** The order of clusters, as Envoy's priority_group specifier takes it from typed metadata. */

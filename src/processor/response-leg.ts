@@ -5,7 +5,7 @@ import { createPassingAnswer, type PassingAnswer } from '../pipeline/passing.ts'
 import { ReportSchedule } from '../pipeline/report.ts';
 import { readContext } from './context.ts';
 import type { Exchange, LegHandler } from './exchange.ts';
-import { bodyPieces, headerMutation, HeaderView } from './replies.ts';
+import { headerMutation, HeaderView } from './replies.ts';
 
 /** An answer of the client's own format that a worker must see: to hide a usage chunk or to read the usage. */
 export class ResponseLeg implements LegHandler {
@@ -49,29 +49,28 @@ export class ResponseLeg implements LegHandler {
     });
   }
 
-  async #onBody(chunk: Buffer, endOfStream: boolean): Promise<void> {
+  #onBody(chunk: Buffer, endOfStream: boolean): Promise<void> | undefined {
     const answer = this.#answer;
-    if (answer === undefined) return;
+    if (answer === undefined) return undefined;
     const passed = chunk.length > 0 ? answer.push(chunk) : chunk;
     const last = endOfStream ? answer.end() : undefined;
     const body = last === undefined || last.length === 0 ? passed : Buffer.concat([passed, last]);
     const report = answer.report();
     const due = this.#schedule.due(report.usage !== undefined, endOfStream);
-    await this.#send(body, endOfStream, due ? this.#metadata(report) : {});
+    return this.#exchange.sendBody(
+      'responseBody',
+      body,
+      endOfStream,
+      due ? this.#metadata(report) : undefined,
+    );
   }
 
   async #onTrailers(): Promise<void> {
     const answer = this.#answer;
-    if (answer !== undefined) await this.#send(answer.end(), false, this.#metadata(answer.report()));
-    await this.#exchange.send({ responseTrailers: {} });
-  }
-
-  async #send(body: Buffer, endOfStream: boolean, report: ProcessingResponse): Promise<void> {
-    let first = true;
-    for (const piece of bodyPieces('responseBody', body, endOfStream)) {
-      await this.#exchange.send(first ? { ...piece, ...report } : piece);
-      first = false;
+    if (answer !== undefined) {
+      await this.#exchange.sendBody('responseBody', answer.end(), false, this.#metadata(answer.report()));
     }
+    await this.#exchange.send({ responseTrailers: {} });
   }
 
   #metadata(report: object): ProcessingResponse {

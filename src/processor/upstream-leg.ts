@@ -7,7 +7,7 @@ import { ReportSchedule } from '../pipeline/report.ts';
 import type { ResponseTransform } from '../providers/response-transform.ts';
 import { readContext } from './context.ts';
 import type { Exchange, LegHandler } from './exchange.ts';
-import { bodyPieces, headerMutation, HeaderView, immediateResponse } from './replies.ts';
+import { headerMutation, HeaderView, immediateResponse } from './replies.ts';
 
 /** One try on one provider: its request is converted when its body is whole, its answer as it comes. */
 export class UpstreamLeg implements LegHandler {
@@ -70,22 +70,24 @@ export class UpstreamLeg implements LegHandler {
     const transform = attempt.respond(Number(view.get(':status') ?? '0'), view.toRecord());
     this.#transform = transform;
     if (headers.endOfStream) return this.#onEmptyAnswer(attempt, transform);
-    const { dropped } = attempt;
+    // Whether an answer in one piece is good shows when it is whole; its headers wait until then.
+    if (!transform.streams) return undefined;
     return this.#exchange.send({
-      responseHeaders: {
-        response: {
-          headerMutation: headerMutation(
-            {
-              ':status': String(transform.status),
-              ...transform.headers.set,
-              ...(dropped === '' ? {} : { 'x-limen-dropped': dropped }),
-            },
-            transform.headers.remove,
-          ),
-        },
-      },
+      ...this.#responseHeaders(attempt, transform),
       ...this.#report(attempt, transform),
     });
+  }
+
+  #responseHeaders(attempt: Attempt, transform: ResponseTransform): ProcessingResponse {
+    const { dropped } = attempt;
+    const set = {
+      ':status': String(transform.status),
+      ...transform.headers.set,
+      ...(dropped === '' ? {} : { 'x-limen-dropped': dropped }),
+    };
+    return {
+      responseHeaders: { response: { headerMutation: headerMutation(set, transform.headers.remove) } },
+    };
   }
 
   /** An answer without a body is an error that has to be given one. */
@@ -99,42 +101,49 @@ export class UpstreamLeg implements LegHandler {
     });
   }
 
-  async #onResponseBody(chunk: Buffer, endOfStream: boolean): Promise<void> {
+  #onResponseBody(chunk: Buffer, endOfStream: boolean): Promise<void> | undefined {
     const attempt = this.#requireAttempt();
     const transform = this.#transform;
-    if (transform === undefined) return;
+    if (transform === undefined) return undefined;
     const passed = chunk.length > 0 ? transform.push(chunk) : chunk;
+    if (!transform.streams) return endOfStream ? this.#wholeAnswer(attempt, transform, true) : undefined;
     const last = endOfStream ? transform.end() : undefined;
     const body = last === undefined || last.length === 0 ? passed : Buffer.concat([passed, last]);
-    if (endOfStream && transform.outcome === 'truncated') {
-      // What has come so far is the client's, but the end must not look like one.
-      await this.#sendBody(body, false, this.#report(attempt, transform));
-      this.#exchange.abort();
-      return;
-    }
+    if (endOfStream && transform.outcome === 'truncated') return this.#breakOff(body, attempt, transform);
     const due = this.#schedule.due(transform.usage !== undefined, endOfStream);
-    await this.#sendBody(body, endOfStream, due ? this.#report(attempt, transform) : {});
+    const report = due ? this.#report(attempt, transform) : undefined;
+    return this.#exchange.sendBody('responseBody', body, endOfStream, report);
+  }
+
+  async #wholeAnswer(attempt: Attempt, transform: ResponseTransform, endOfStream: boolean): Promise<void> {
+    const body = transform.end();
+    await this.#exchange.send({
+      ...this.#responseHeaders(attempt, transform),
+      ...this.#report(attempt, transform),
+    });
+    await this.#exchange.sendBody('responseBody', body, endOfStream);
+  }
+
+  /** What has come so far is the client's, but the end must not look like one. */
+  async #breakOff(body: Buffer, attempt: Attempt, transform: ResponseTransform): Promise<void> {
+    await this.#exchange.sendBody('responseBody', body, false, this.#report(attempt, transform));
+    this.#exchange.abort();
   }
 
   async #onResponseTrailers(): Promise<void> {
     const attempt = this.#requireAttempt();
     const transform = this.#transform;
-    if (transform !== undefined) {
-      await this.#sendBody(transform.end(), false, this.#report(attempt, transform));
+    if (transform !== undefined && !transform.streams) {
+      await this.#wholeAnswer(attempt, transform, false);
+    } else if (transform !== undefined) {
+      const body = transform.end();
       if (transform.outcome === 'truncated') {
-        this.#exchange.abort();
+        await this.#breakOff(body, attempt, transform);
         return;
       }
+      await this.#exchange.sendBody('responseBody', body, false, this.#report(attempt, transform));
     }
     await this.#exchange.send({ responseTrailers: {} });
-  }
-
-  async #sendBody(body: Buffer, endOfStream: boolean, report: ProcessingResponse): Promise<void> {
-    let first = true;
-    for (const piece of bodyPieces('responseBody', body, endOfStream)) {
-      await this.#exchange.send(first ? { ...piece, ...report } : piece);
-      first = false;
-    }
   }
 
   #report(attempt: Attempt, transform: ResponseTransform): ProcessingResponse {

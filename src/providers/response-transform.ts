@@ -56,7 +56,9 @@ export type ResponseOutcome = 'complete' | 'truncated' | 'error';
 
 /** Turns one upstream answer into the client's. Feed it with `push`, then `end`; never after either threw. */
 export interface ResponseTransform {
-  /** HTTP status for the client. Of an answer that is no stream it is final once `end` has returned. */
+  /** Bytes go on as they come. Of an answer that does not stream, status and headers are final after `end`. */
+  readonly streams: boolean;
+  /** HTTP status for the client. */
   readonly status: number;
   readonly headers: {
     readonly set: Readonly<Record<string, string>>;
@@ -105,6 +107,7 @@ export function createResponseTransform(options: ResponseTransformOptions): Resp
 }
 
 abstract class Transform implements ResponseTransform {
+  readonly streams: boolean = false;
   status: number;
   readonly headers: ResponseTransform['headers'];
   outcome: ResponseOutcome = 'truncated';
@@ -191,6 +194,7 @@ abstract class Transform implements ResponseTransform {
 
 /** A stream: bytes → upstream events → hub events → client events → bytes. */
 class StreamTransform extends Transform {
+  override readonly streams = true;
   readonly #decoder: StreamDecoder;
   readonly #encoder: StreamEncoder;
 

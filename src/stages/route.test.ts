@@ -112,7 +112,7 @@ describe('planRoute', () => {
 
   it('asks for usage in a stream and hides it again', () => {
     expect(plan('plain', { stream: true })).toMatchObject({
-      route: 'response/stream',
+      route: 'response/chat/stream',
       mode: 'strip',
       requestUsage: true,
     });
@@ -171,7 +171,10 @@ describe('planRoute', () => {
   });
 
   it('reads usage in a worker where Envoy cannot', () => {
-    expect(plan('plain', {}, LEAST_CAPABILITIES)).toMatchObject({ route: 'response/whole', mode: 'strip' });
+    expect(plan('plain', {}, LEAST_CAPABILITIES)).toMatchObject({
+      route: 'response/chat/whole',
+      mode: 'strip',
+    });
   });
 
   it('says so where no provider is left', () => {

@@ -154,17 +154,13 @@ export function planRoute(
   const strip = requestUsage && model.usageChunk === 'hide';
   const native = capabilities.nativeUsage && !strip;
   return {
-    route: native ? nativeRoute(request.format, kind) : `response/${kind}`,
+    route: `${native ? 'native' : 'response'}/${request.format === 'messages' ? 'messages' : 'chat'}/${kind}`,
     mode: native ? 'native' : 'strip',
     groups: groupByPriority(targets, clusterOf),
     path: first.shape.path,
     model: nameOf(first) === asked ? undefined : nameOf(first),
     requestUsage,
   };
-}
-
-function nativeRoute(format: string, kind: 'stream' | 'whole'): RouteName {
-  return format === 'messages' ? `native/messages/${kind}` : `native/chat/${kind}`;
 }
 
 function groupByPriority(

@@ -3,6 +3,8 @@ import type { Child } from './child.ts';
 /** Where the board writes to: standard error of the process, usually. */
 export interface Terminal {
   readonly isTTY?: boolean;
+  /** Height of a terminal, in lines. */
+  readonly rows?: number;
   write(text: string): unknown;
 }
 
@@ -19,7 +21,8 @@ function seconds(milliseconds: number): string {
  */
 export class Board {
   readonly #terminal: Terminal;
-  readonly #live: boolean;
+  /** Whether a table is drawn: it needs a terminal that has room for it. */
+  #live: boolean;
   readonly #since = new Map<string, number>();
   #children: readonly Child[] = [];
   #width = 0;
@@ -36,6 +39,7 @@ export class Board {
   open(children: readonly Child[]): void {
     this.#children = children;
     this.#width = Math.max(...children.map(({ name }) => name.length));
+    this.#live &&= children.length + 2 < (this.#terminal.rows ?? 24);
     if (!this.#live) return;
     this.#timer = setInterval(() => this.#redraw(), REDRAW_MS);
     this.#redraw();

@@ -53,7 +53,6 @@ export function redisChild(binary: string, settings: Settings, environment: Envi
     readyWithinMs: 60_000,
     stopSignal: 'SIGTERM',
     graceMs: 10_000,
-    important: (line) =>
-      / # (?!Warning|WARNING|Server initialized|User requested|Redis is now)/.test(line) ? line : undefined,
+    important: (line) => (/ # .*(fatal|error|fail|can't|cannot)/i.test(line) ? line : undefined),
   };
 }

@@ -124,8 +124,7 @@ export class RedisLedger implements Ledger {
     this.#queue.push({ json: JSON.stringify(row), intentId });
     // A request that is over needs no lease.
     this.#renewals.delete(intentId);
-    const excess = this.#queue.length - this.#maxQueuedRows;
-    if (excess > 0) this.#dropOldest(excess);
+    this.#dropExcess();
     if (this.#queue.length >= BATCH_ROWS && this.#retryMs === 0) this.#flushNow();
     else this.#flushLater();
   }
@@ -137,7 +136,10 @@ export class RedisLedger implements Ledger {
     if (this.#renewals.size > 0) this.#flushLater();
   }
 
-  #dropOldest(count: number): void {
+  /** The oldest go first: their requests are the likeliest to be closed by the reconciler already. */
+  #dropExcess(): void {
+    const count = this.#queue.length - this.#maxQueuedRows;
+    if (count <= 0) return;
     this.#queue.splice(0, count);
     this.#observer.dropped(count);
     this.#droppedSinceLog += count;
@@ -157,22 +159,24 @@ export class RedisLedger implements Ledger {
     if (this.#flushing !== undefined || this.#closed) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#flushing = this.#flush().finally(() => {
+    this.#flushing = this.#flush().then(() => {
       this.#flushing = undefined;
       if (this.#queue.length > 0 || this.#renewals.size > 0) this.#flushLater();
     });
   }
 
-  /** Sends everything that waits; stops at the first failure, after which the next flush waits longer. */
-  async #flush(): Promise<void> {
+  /** Sends everything that waits. False after a failure: the next flush then waits longer. Never rejects. */
+  async #flush(): Promise<boolean> {
     try {
       while (this.#queue.length > 0) await this.#sendRows();
-      if (this.#renewals.size > 0) await this.#sendRenewals();
+      while (this.#renewals.size > 0) await this.#sendRenewals();
       this.#retryMs = 0;
+      return true;
     } catch {
       this.#observer.settleFailed();
       const doubled = this.#retryMs === 0 ? FIRST_RETRY_MS : this.#retryMs * 2;
-      this.#retryMs = Math.min(doubled, LONGEST_RETRY_MS) * (0.75 + Math.random() / 2);
+      this.#retryMs = Math.min(doubled, LONGEST_RETRY_MS);
+      return false;
     }
   }
 
@@ -181,16 +185,17 @@ export class RedisLedger implements Ledger {
    * revision, and the database shows it once.
    */
   async #sendRows(): Promise<void> {
-    const batch = this.#queue.slice(0, BATCH_ROWS);
+    const batch = this.#queue.splice(0, BATCH_ROWS);
     const { rows, intents, leases } = this.#keys;
     const args = batch.flatMap(({ json, intentId }) => [json, intentId]);
-    const reply = await SETTLE.run(this.#redis, [rows, intents, leases], [this.#maxWaitingRows, ...args]);
-    if (!Array.isArray(reply)) throw new Error('the rows stream is full');
-    // While the answer was awaited, the oldest may have been dropped from the front.
-    const sent = new Set(batch);
-    let keep = 0;
-    while (keep < this.#queue.length && keep < batch.length && sent.has(this.#queue[keep]!)) keep += 1;
-    this.#queue.splice(0, keep);
+    try {
+      const reply = await SETTLE.run(this.#redis, [rows, intents, leases], [this.#maxWaitingRows, ...args]);
+      if (!Array.isArray(reply)) throw new Error('the rows stream is full');
+    } catch (error) {
+      this.#queue.unshift(...batch);
+      this.#dropExcess();
+      throw error;
+    }
     this.#observer.settled(batch.length);
   }
 
@@ -206,16 +211,17 @@ export class RedisLedger implements Ledger {
    */
   async close(withinMs: number): Promise<number> {
     const deadline = performance.now() + withinMs;
-    while (this.#queue.length > 0 && performance.now() < deadline) {
-      const remaining = deadline - performance.now();
-      if (this.#flushing === undefined && this.#retryMs === 0) this.#flushNow();
-      await Promise.race([this.#flushing ?? delay(Math.min(this.#retryMs, remaining)), delay(remaining)]);
-      if (this.#flushing === undefined) this.#retryMs = Math.min(this.#retryMs, 1);
-      this.#flushNow();
-    }
-    this.#closed = true;
     clearTimeout(this.#timer);
-    if (this.#queue.length > 0) this.#logger.error({ rows: this.#queue.length }, 'ledger rows left unsent at shutdown');
-    return this.#queue.length;
+    this.#closed = true;
+    await this.#flushing;
+    for (;;) {
+      const sent = await this.#flush();
+      const remaining = deadline - performance.now();
+      if (sent || remaining <= 0) break;
+      await delay(Math.min(FIRST_RETRY_MS, remaining));
+    }
+    const left = this.#queue.length;
+    if (left > 0) this.#logger.error({ rows: left }, 'ledger rows left unsent at shutdown');
+    return left;
   }
 }

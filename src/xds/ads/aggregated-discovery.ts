@@ -13,7 +13,11 @@ import type { KindStatus, Send, Settlement } from './xds-stream.ts';
 /** What became of a publication. A node is an Envoy by its id; each connected one is in exactly one list. */
 export interface AcknowledgementReport {
   readonly acknowledged: readonly string[];
-  readonly nacked: readonly { readonly node: string; readonly kind: ResourceKind; readonly message: string }[];
+  readonly nacked: readonly {
+    readonly node: string;
+    readonly kind: ResourceKind;
+    readonly message: string;
+  }[];
   readonly timedOut: readonly string[];
 }
 
@@ -77,6 +81,11 @@ export class AggregatedDiscovery {
    */
   setResources(sets: ResourceSets, options: { readonly keepAbsent?: boolean } = {}): Publication {
     return this.#cache.set(sets, options);
+  }
+
+  /** @throws EncodeError listing every fault; nothing is published either way. */
+  check(sets: ResourceSets): void {
+    this.#cache.check(sets);
   }
 
   /** Remembers what is published now; calling the result publishes that again. */
@@ -175,7 +184,11 @@ export class AggregatedDiscovery {
       if (settlement !== 'refused') continue;
       for (const kind of RESOURCE_KINDS) {
         if (!kinds.includes(kind) || stream.settlement([kind], generation) !== 'refused') continue;
-        nacked.push({ node: stream.nodeId, kind, message: stream.status().get(kind)?.lastNack?.message ?? '' });
+        nacked.push({
+          node: stream.nodeId,
+          kind,
+          message: stream.status().get(kind)?.lastNack?.message ?? '',
+        });
       }
     }
     return { acknowledged: nodes.acknowledged, nacked, timedOut: nodes.waiting };

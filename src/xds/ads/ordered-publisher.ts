@@ -4,7 +4,11 @@ import type { ResourceKind, ResourceSets } from './resource-cache.ts';
 /** What became of one configuration. */
 export type OrderedResult =
   /** In force; `timedOut` names the Envoys that had not answered in time and will get it when they do. */
-  | { readonly state: 'in force'; readonly acknowledged: readonly string[]; readonly timedOut: readonly string[] }
+  | {
+      readonly state: 'in force';
+      readonly acknowledged: readonly string[];
+      readonly timedOut: readonly string[];
+    }
   /** Refused by an Envoy: what was in force before is published again. */
   | { readonly state: 'refused'; readonly nacked: AcknowledgementReport['nacked'] };
 
@@ -34,6 +38,7 @@ export class OrderedPublisher {
   readonly #options: OrderedPublisherOptions;
   #tail: Promise<unknown> = Promise.resolve();
   #removal: NodeJS.Timeout | undefined;
+  #inForce: ResourceSets = {};
 
   constructor(discovery: AggregatedDiscovery, options: OrderedPublisherOptions) {
     this.#discovery = discovery;
@@ -67,8 +72,7 @@ export class OrderedPublisher {
       await prepareWorkers();
       const traffic = await this.#stage(resources, TRAFFIC, { keepAbsent: true });
       if (traffic.nacked.length > 0) return this.#refuse(restore, traffic);
-      this.#removal = setTimeout(() => this.#enqueueRemoval(resources), this.#options.graceMs);
-      this.#removal.unref();
+      this.#inForce = resources;
       return {
         state: 'in force',
         acknowledged: traffic.acknowledged,
@@ -77,7 +81,14 @@ export class OrderedPublisher {
     } catch (error) {
       restore();
       throw error;
+    } finally {
+      this.#scheduleRemoval();
     }
+  }
+
+  #scheduleRemoval(): void {
+    this.#removal = setTimeout(() => this.#enqueueRemoval(), this.#options.graceMs);
+    this.#removal.unref();
   }
 
   #refuse(restore: () => unknown, { nacked }: AcknowledgementReport): OrderedResult {
@@ -85,14 +96,16 @@ export class OrderedPublisher {
     return { state: 'refused', nacked };
   }
 
-  #enqueueRemoval(resources: ResourceSets): void {
+  #enqueueRemoval(): void {
     const removal = this.#removal;
-    this.#tail = this.#tail.then(async () => {
+    const previous = this.#tail;
+    this.#tail = (async () => {
+      await previous;
       // A publication that was queued before this has taken over.
       if (this.#removal !== removal) return;
-      await this.#stage(resources, TRAFFIC, { keepAbsent: false });
-      await this.#stage(resources, FOUNDATION, { keepAbsent: false });
-    });
+      await this.#stage(this.#inForce, TRAFFIC, { keepAbsent: false });
+      await this.#stage(this.#inForce, FOUNDATION, { keepAbsent: false });
+    })();
   }
 
   async #stage(

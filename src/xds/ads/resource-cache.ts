@@ -85,12 +85,21 @@ export class ResourceCache {
    * @throws EncodeError with every problem of every resource; nothing is published then.
    */
   set(sets: ResourceSets, options: { readonly keepAbsent?: boolean } = {}): Publication {
+    return this.#publish(this.#stage(sets, options.keepAbsent === true));
+  }
+
+  /** @throws EncodeError as `set` would; nothing is published either way. */
+  check(sets: ResourceSets): void {
+    this.#stage(sets, false);
+  }
+
+  #stage(sets: ResourceSets, keepAbsent: boolean): Map<ResourceKind, Map<string, CachedResource>> {
     const problems: EncodeProblem[] = [];
     const staged = new Map<ResourceKind, Map<string, CachedResource>>();
     for (const kind of RESOURCE_KINDS) {
       const given = sets[kind];
       if (given === undefined) continue;
-      const set = new Map(options.keepAbsent === true ? this.#sets.get(kind) : []);
+      const set = new Map(keepAbsent ? this.#sets.get(kind) : []);
       for (const [name, resource] of Object.entries(given)) {
         const cached = this.#encode(kind, name, resource, problems);
         if (cached !== undefined) set.set(name, cached);
@@ -99,7 +108,7 @@ export class ResourceCache {
     }
     if (problems.length > 0) throw new EncodeError(problems);
 
-    return this.#publish(staged);
+    return staged;
   }
 
   /** Remembers the sets of now; calling the result publishes them again, and nothing that came since. */

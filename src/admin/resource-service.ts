@@ -1,0 +1,283 @@
+import type { ResourceChange, ResourceStore, StoredResource } from '../core/configuration-store.ts';
+import type { ConfigIssue } from '../config/load/issue.ts';
+import { validateResource } from '../config/load/validate.ts';
+import { mergeSources, type ConfigSources } from '../config/merge.ts';
+import { nearestNames } from '../config/nearest.ts';
+import { describeOrigin, resourceId, type Origin, type SourcedResource } from '../config/origin.ts';
+import type { Resource } from '../config/resources/index.ts';
+import { HIDDEN, hideSecrets, sealSpec } from '../vault/sealed-spec.ts';
+import type { Vault } from '../vault/vault.ts';
+import { AdminError } from './errors.ts';
+import type { ApplyIssue, ApplyResult, ResourceDiff, ResourceView } from './contract.ts';
+import { diffFields } from './diff.ts';
+import { tell, type KeyServiceOptions } from './key-service.ts';
+import { openStoredResources } from './stored-resources.ts';
+import { hashKey } from './virtual-key.ts';
+
+/** What the sources besides the database declare at present. */
+export type OtherSources = Omit<ConfigSources, 'database'>;
+
+export interface ResourceServiceOptions extends Pick<KeyServiceOptions, 'onEvent' | 'onError'> {
+  readonly store: ResourceStore;
+  readonly vault: Vault;
+  readonly otherSources: () => OtherSources;
+}
+
+/** Resources of all sources to look at, and those of the database to change. */
+export interface ResourceService {
+  list(kind?: string, name?: string): Promise<ResourceView[]>;
+  /**
+   * Creates and changes resources, all or none.
+   *
+   * @param inputs parsed YAML or JSON; anything
+   * @throws AdminError invalid_configuration with every ApplyIssue, read_only, conflict
+   */
+  apply(inputs: readonly unknown[], dryRun: boolean, actor: string): Promise<ApplyResult>;
+  /** @throws AdminError not_found, read_only, or invalid_configuration where others refer to it */
+  remove(kind: string, name: string, dryRun: boolean, actor: string): Promise<ApplyResult>;
+}
+
+/** How often a change is tried again that another one overtook. */
+const MOST_TRIES = 5;
+
+export function createResourceService(options: ResourceServiceOptions): ResourceService {
+  const { store, vault } = options;
+
+  const present = async (): Promise<Present> => {
+    const revision = await store.revision();
+    const stored = await store.list();
+    return {
+      revision,
+      stored,
+      opened: openStoredResources(stored, vault).resources,
+      others: options.otherSources(),
+    };
+  };
+
+  /** Makes a plan on what is there and carries it out, again if something else was changed meanwhile. */
+  const carryOut = async (
+    plan: (now: Present) => readonly Planned[],
+    dryRun: boolean,
+    actor: string,
+  ): Promise<ApplyResult> => {
+    for (let attempt = 0; attempt < MOST_TRIES; attempt += 1) {
+      const now = await present();
+      const planned = plan(now);
+      const changes = planned.flatMap(({ change, diff }) => (diff.action === 'unchanged' ? [] : [change]));
+      const result = { dryRun, changes: planned.map(({ diff }) => diff) };
+      if (dryRun || changes.length === 0) return { ...result, revision: now.revision };
+      const revision = await store.change(changes, actor, now.revision);
+      if (revision !== undefined) {
+        await tell(options, { type: 'resources-changed', revision });
+        return { ...result, revision };
+      }
+    }
+    throw new AdminError('conflict', 'Others are changing the configuration at this moment; try again.');
+  };
+
+  return {
+    async list(kind, name) {
+      const { others, opened } = await present();
+      const { resources } = mergeSources({ ...others, database: opened });
+      return resources
+        .filter(
+          ({ resource }) =>
+            (kind === undefined || resource.kind === kind) &&
+            (name === undefined || resource.metadata.name === name),
+        )
+        .map(resourceView)
+        .sort(
+          (left, right) =>
+            left.kind.localeCompare(right.kind) || left.metadata.name.localeCompare(right.metadata.name),
+        );
+    },
+
+    apply: (inputs, dryRun, actor) =>
+      carryOut(
+        (now) => {
+          const resources = checkInputs(inputs, now);
+          const replaced = new Set(resources.map(resourceId));
+          const database = [
+            ...now.opened.filter(({ resource }) => !replaced.has(resourceId(resource))),
+            ...resources.map((resource): SourcedResource => ({
+              resource,
+              origin: { source: 'database', generation: 0 },
+            })),
+          ];
+          refuseNewIssues(now, database, resources.map(resourceId));
+          return resources.map((resource) => planPut(resource, now, vault));
+        },
+        dryRun,
+        actor,
+      ),
+
+    remove: (kind, name, dryRun, actor) =>
+      carryOut(
+        (now) => {
+          const id = `${kind}/${name}`;
+          const stored = now.stored.find((record) => record.kind === kind && record.name === name);
+          const other = declaredElsewhere(id, now.others);
+          if (!stored) {
+            if (other) throw new AdminError('read_only', readOnlyMessage(id, other.origin));
+            const nearest = nearestNames(
+              name,
+              now.stored.filter((record) => record.kind === kind).map((record) => record.name),
+              1,
+            )[0];
+            throw new AdminError(
+              'not_found',
+              `There is no ${id}${nearest ? `; did you mean ${nearest}?` : '.'}`,
+            );
+          }
+          refuseNewIssues(
+            now,
+            now.opened.filter(({ resource }) => resourceId(resource) !== id),
+            [],
+          );
+          const diff: ResourceDiff = {
+            kind,
+            name,
+            action: 'deleted',
+            fields: diffFields(hideSecrets(stored.spec), undefined, ['spec']),
+          };
+          return [{ change: { action: 'delete', kind, name }, diff }];
+        },
+        dryRun,
+        actor,
+      ),
+  };
+}
+
+interface Present {
+  readonly revision: number;
+  readonly stored: readonly StoredResource[];
+  /** What of `stored` can be used, with secrets in clear. */
+  readonly opened: readonly SourcedResource[];
+  readonly others: OtherSources;
+}
+
+interface Planned {
+  readonly change: ResourceChange;
+  readonly diff: ResourceDiff;
+}
+
+function resourceView({ resource, origin }: SourcedResource): ResourceView {
+  const { apiVersion, kind, metadata } = resource;
+  return {
+    apiVersion,
+    kind,
+    metadata,
+    spec: hideSecrets(resource.spec),
+    origin,
+    editable: origin.source === 'database',
+  };
+}
+
+/** Only the file makes a resource untouchable: what the environment implies may be declared better here. */
+function declaredElsewhere(id: string, others: OtherSources): SourcedResource | undefined {
+  const all = [...others.file, ...others.environment, ...others.builtIn];
+  return all.find(({ resource }) => resourceId(resource) === id);
+}
+
+function readOnlyMessage(id: string, origin: Origin): string {
+  return origin.source === 'file'
+    ? `${id} is declared at ${describeOrigin(origin)}: change it there.`
+    : `${id} comes from ${describeOrigin(origin)} and cannot be deleted here.`;
+}
+
+function checkInputs(inputs: readonly unknown[], now: Present): Resource[] {
+  const issues: ApplyIssue[] = [];
+  const resources: Resource[] = [];
+  const seen = new Map<string, number>();
+  for (const [index, input] of inputs.entries()) {
+    const validation = validateResource(input);
+    if (!validation.resource) {
+      issues.push(...validation.issues.map(({ issue }) => ({ ...issue, index })));
+      continue;
+    }
+    const id = resourceId(validation.resource);
+    if (seen.has(id))
+      issues.push({ index, resource: id, path: 'metadata.name', message: `${id} is given twice` });
+    seen.set(id, index);
+    const resource = withKeptSecret(withHashedKey(validation.resource), now.opened);
+    if (resource) resources.push(resource);
+    else {
+      const message = `holds ${HIDDEN} where a secret belongs`;
+      issues.push({
+        index,
+        resource: id,
+        path: 'spec',
+        message,
+        allowed: 'the secret itself, or where it comes from',
+      });
+    }
+  }
+  if (issues.length > 0)
+    throw new AdminError('invalid_configuration', 'The resources are not right.', issues);
+  const declared = resources
+    .map((resource) =>
+      now.others.file.find((sourced) => resourceId(sourced.resource) === resourceId(resource)),
+    )
+    .filter((sourced) => sourced !== undefined);
+  if (declared.length > 0) {
+    const messages = declared.map(({ resource, origin }) => readOnlyMessage(resourceId(resource), origin));
+    throw new AdminError('read_only', messages.join(' '));
+  }
+  return resources;
+}
+
+/** A virtual key that is given in clear is stored as its hash alone. */
+function withHashedKey(resource: Resource): Resource {
+  if (resource.kind !== 'ApiKey' || !('value' in resource.spec.secret)) return resource;
+  if (resource.spec.secret.value === HIDDEN) return resource;
+  return { ...resource, spec: { ...resource.spec, secret: { sha256: hashKey(resource.spec.secret.value) } } };
+}
+
+/** What was shown as hidden and sent back means the secret that is there already. */
+function withKeptSecret(resource: Resource, opened: readonly SourcedResource[]): Resource | undefined {
+  if (resource.kind === 'ApiKey') return 'value' in resource.spec.secret ? undefined : resource;
+  if (resource.kind !== 'Provider') return resource;
+  const { credential } = resource.spec;
+  if (!credential || !('value' in credential) || credential.value !== HIDDEN) return resource;
+  const before = opened.find((sourced) => resourceId(sourced.resource) === resourceId(resource))?.resource;
+  const kept = before?.kind === 'Provider' ? before.spec.credential : undefined;
+  return kept && { ...resource, spec: { ...resource.spec, credential: kept } };
+}
+
+/** Refuses a change that would make wrong what is right now; what was wrong before does not stand in its way. */
+function refuseNewIssues(now: Present, database: readonly SourcedResource[], ids: readonly string[]): void {
+  const all = (sources: ConfigSources): ConfigIssue[] => {
+    const { issues, warnings } = mergeSources(sources);
+    return [...issues, ...warnings];
+  };
+  const key = ({ resource, path, message, value }: ConfigIssue) =>
+    JSON.stringify([resource, path, message, value]);
+  const known = new Set(all({ ...now.others, database: now.opened }).map(key));
+  const fresh = all({ ...now.others, database }).filter((issue) => !known.has(key(issue)));
+  if (fresh.length === 0) return;
+  const issues = fresh.map((issue): ApplyIssue => {
+    const index = ids.indexOf(issue.resource ?? '');
+    return index < 0 ? issue : { ...issue, index };
+  });
+  throw new AdminError('invalid_configuration', 'The configuration would not be right.', issues);
+}
+
+function planPut(resource: Resource, now: Present, vault: Vault): Planned {
+  const { kind, metadata, spec } = resource;
+  const { name, labels } = metadata;
+  const before = now.opened.find(
+    (sourced) => resourceId(sourced.resource) === resourceId(resource),
+  )?.resource;
+  // One that is stored but cannot be opened is there all the same.
+  const exists = now.stored.some((record) => record.kind === kind && record.name === name);
+  const fields = diffFields({ labels: before?.metadata.labels, spec: before?.spec }, { labels, spec });
+  const changed = fields.length > 0 ? 'changed' : 'unchanged';
+  const change: ResourceChange = {
+    action: 'put',
+    kind,
+    name,
+    labels,
+    spec: sealSpec(vault, { kind, name }, spec),
+  };
+  return { change, diff: { kind, name, action: exists ? changed : 'created', fields } };
+}

@@ -1,0 +1,126 @@
+import { isKind, KINDS } from '../config/resources/index.ts';
+import { nearestNames } from '../config/nearest.ts';
+import { parseInput } from './body.ts';
+import {
+  applySchema,
+  createKeySchema,
+  listKeysSchema,
+  type StatusReport,
+  type StatusSource,
+} from './contract.ts';
+import { AdminError } from './errors.ts';
+import type { KeyService } from './key-service.ts';
+import type { ResourceService } from './resource-service.ts';
+import type { AdminRequest, Route } from './router.ts';
+import { welcomePage } from './welcome.ts';
+
+export interface AdminServices {
+  readonly status: StatusSource;
+  readonly keys: KeyService;
+  readonly resources: ResourceService;
+}
+
+/** Every route of the admin API. */
+export function adminRoutes({ status, keys, resources }: AdminServices): readonly Route[] {
+  return [
+    {
+      method: 'GET',
+      path: '/',
+      isPublic: true,
+      handle: ({ headers }) => welcomePage(status.version, headers.accept),
+    },
+    { method: 'GET', path: '/api/v1/status', handle: async () => ok(await statusReport(status)) },
+    {
+      method: 'GET',
+      path: '/api/v1/keys',
+      handle: async ({ query }) => ok(await keys.list(parseInput(listKeysSchema, Object.fromEntries(query)))),
+    },
+    {
+      method: 'POST',
+      path: '/api/v1/keys',
+      handle: async ({ json, actor }) => ({
+        status: 201,
+        body: await keys.create(parseInput(createKeySchema, await json()), actor),
+      }),
+    },
+    {
+      method: 'DELETE',
+      path: '/api/v1/keys/*id',
+      handle: async ({ params, actor }) => ok(await keys.revoke(params['id'] ?? '', actor)),
+    },
+    {
+      method: 'GET',
+      path: '/api/v1/resources',
+      handle: async () => ok({ resources: await resources.list() }),
+    },
+    {
+      method: 'PUT',
+      path: '/api/v1/resources',
+      handle: async ({ json, actor }) => {
+        const { resources: inputs, dryRun } = parseInput(applySchema, await json());
+        return ok(await resources.apply(inputs, dryRun, actor));
+      },
+    },
+    {
+      method: 'GET',
+      path: '/api/v1/resources/:kind',
+      handle: async ({ params }) => ok({ resources: await resources.list(kindOf(params)) }),
+    },
+    {
+      method: 'GET',
+      path: '/api/v1/resources/:kind/*name',
+      handle: async ({ params }) => {
+        const kind = kindOf(params);
+        const [found] = await resources.list(kind, params['name']);
+        if (found) return ok(found);
+        const names = (await resources.list(kind)).map(({ metadata }) => metadata.name);
+        const nearest = nearestNames(params['name'] ?? '', names, 1)[0];
+        throw new AdminError(
+          'not_found',
+          `There is no ${kind}/${params['name']}${nearest ? `; did you mean ${nearest}?` : '.'}`,
+        );
+      },
+    },
+    {
+      method: 'DELETE',
+      path: '/api/v1/resources/:kind/*name',
+      handle: async ({ params, query, actor }) => {
+        const dryRun = query.get('dryRun') === 'true';
+        return ok(await resources.remove(kindOf(params), params['name'] ?? '', dryRun, actor));
+      },
+    },
+  ];
+}
+
+function ok(body: unknown) {
+  return { status: 200, body };
+}
+
+/** A kind as people type it: `model`, `models` and `Model` are the same. */
+function kindOf(params: AdminRequest['params']): string {
+  const typed = params['kind'] ?? '';
+  if (isKind(typed)) return typed;
+  const kind = KINDS.find((known) =>
+    [known, `${known}s`].some((form) => form.toLowerCase() === typed.toLowerCase()),
+  );
+  if (kind) return kind;
+  const nearest = nearestNames(typed, KINDS, 1)[0];
+  throw new AdminError(
+    'not_found',
+    `${typed} is no kind; ${nearest ? `did you mean ${nearest}?` : `there are ${KINDS.join(', ')}.`}`,
+  );
+}
+
+async function statusReport(status: StatusSource): Promise<StatusReport> {
+  return {
+    version: status.version,
+    node: process.version,
+    startedAt: new Date(status.startedAt).toISOString(),
+    snapshot: status.snapshot(),
+    configuration: status.configuration(),
+    providers: status.providers(),
+    envoys: status.envoys(),
+    workers: status.workers(),
+    stores: await status.stores(),
+  };
+}
