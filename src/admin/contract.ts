@@ -107,7 +107,7 @@ export interface ApplyResult {
 /** An issue with the place of its resource in the request. */
 export interface ApplyIssue extends ConfigIssue {
   /** Index in `resources`; absent where a resource that was not sent would no longer be right. */
-  readonly index?: number;
+  readonly index?: number | undefined;
 }
 
 /** Whether a store answers. */

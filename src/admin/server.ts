@@ -78,11 +78,10 @@ export function createAdminServer(options: AdminServerOptions): AdminServer {
     try {
       result = await answer(request);
     } catch (error) {
-      const known = error instanceof AdminError ? error : undefined;
-      if (!known) logger.error({ err: error, method: request.method }, 'admin request failed');
-      result = errorResponse(
-        known ?? new AdminError('internal_error', 'The control plane failed to do this; its log says why.'),
-      );
+      if (!(error instanceof AdminError)) {
+        logger.error({ err: error, method: request.method }, 'admin request failed');
+      }
+      result = errorResponse(toAdminError(error));
     }
     send(request, response, result);
     const path = (request.url ?? '').split('?')[0];
@@ -101,6 +100,25 @@ export function createAdminServer(options: AdminServerOptions): AdminServer {
   );
 
   return { listen: (address) => listen(server, address), close: () => close(server) };
+}
+
+/** Codes of a server that is not there or going away: Node's, and Postgres's classes 08 and 57P. */
+const CONNECTION_LOST = /^(ECONN|ENOENT|EPIPE|ETIMEDOUT|EHOSTUNREACH|08|57P)/;
+
+function isConnectionLost(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (CONNECTION_LOST.test(code) || /timeout|terminated|Connection ended/i.test(error.message)) return true;
+  return isConnectionLost(error.cause);
+}
+
+/** What the admin is told: never the cause, which may hold addresses and values. */
+function toAdminError(error: unknown): AdminError {
+  if (error instanceof AdminError) return error;
+  if (isConnectionLost(error)) {
+    return new AdminError('unavailable', 'The database cannot be reached at this moment; try again.');
+  }
+  return new AdminError('internal_error', 'The control plane failed to do this; its log says why.');
 }
 
 function errorResponse(error: AdminError): AdminResponse {

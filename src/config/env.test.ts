@@ -23,6 +23,7 @@ describe('readSettings', () => {
       gatewayAddress: '0.0.0.0',
       consoleAddress: '127.0.0.1',
       logLevel: 'info',
+      keyPrefix: 'tw-',
       drainSeconds: 10,
       warnings: [],
       providerVariables: [],

@@ -48,10 +48,17 @@ const schema = z.object({
   redisUrl: redisUrl.optional(),
   clickhouseUrl: serverUrl('http:', 'https:').optional(),
   envoy: text.optional(),
+  envoyFeatures: z.enum(['all', 'least']).default('all'),
   workers: z.coerce.number().int().min(1).max(256).default(availableParallelism()),
   logLevel: z.enum(LOG_LEVELS).default('info'),
   metricsToken: text.min(16).optional(),
   encryptionKey: strongSecret.optional(),
+  adminToken: strongSecret.optional(),
+  adminUrl: serverUrl('http:', 'https:').optional(),
+  keyPrefix: z
+    .string()
+    .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,15}$/)
+    .default('tw-'),
   drainSeconds: z.coerce.number().min(0).max(3600).default(10),
 });
 
@@ -100,6 +107,10 @@ const DESCRIPTIONS: Readonly<Record<SettingKey, Description>> = {
     allowed: 'the path of an Envoy binary',
     about: 'Envoy binary to use instead of the downloaded 1.40',
   },
+  envoyFeatures: {
+    allowed: 'all, least',
+    about: 'what to use of Envoy: all of 1.40 (default), or the least that older ones have',
+  },
   workers: {
     allowed: 'a whole number from 1 to 256',
     about: 'processor workers (default: one for each core)',
@@ -114,6 +125,19 @@ const DESCRIPTIONS: Readonly<Record<SettingKey, Description>> = {
     allowed: '32 characters or more, of at least 8 different ones (openssl rand -hex 32)',
     about: 'key that seals stored credentials (default: made once and kept in the data folder)',
     secret: true,
+  },
+  adminToken: {
+    allowed: '32 characters or more, of at least 8 different ones (openssl rand -hex 32)',
+    about: 'token of the admin API (default: made once and kept in the data folder)',
+    secret: true,
+  },
+  adminUrl: {
+    allowed: 'http://host:3001 or https://host',
+    about: 'where the commands find the admin API (default: the console port of this machine)',
+  },
+  keyPrefix: {
+    allowed: 'up to 16 letters, digits, dashes and underscores',
+    about: 'what new virtual keys begin with (default tw-)',
   },
   drainSeconds: {
     allowed: 'seconds from 0 to 3600',

@@ -24,7 +24,8 @@ const NOT_REACHED: readonly ResponseFlag[] = [
 ];
 
 /** Details that Envoy gives to a try that took too long, whatever the flags say. */
-const TIMEOUT_DETAILS = /^(response_timeout|upstream_per_try_timeout|upstream_per_try_idle_timeout|stream_idle_timeout|duration_timeout|upstream_max_stream_duration_reached)/;
+const TIMEOUT_DETAILS =
+  /^(response_timeout|upstream_per_try_timeout|upstream_per_try_idle_timeout|stream_idle_timeout|duration_timeout|upstream_max_stream_duration_reached)/;
 const RESET_AFTER_HEADERS = 'upstream_reset_after_response_started';
 const RESET_BEFORE_HEADERS = 'upstream_reset_before_response_started';
 /** Details of answers that came from the upstream, rather than from Envoy itself. */
@@ -59,7 +60,8 @@ export function errorCodeOfEntry(
   const has = (flags: readonly ResponseFlag[]) => flags.some((flag) => entry.flags.includes(flag));
   const { status, details } = entry;
   const answered = status >= 200 && status < 400;
-  const reported = errorCodeOf(entry.error) ?? reports.find((report) => report?.errorCode !== undefined)?.errorCode;
+  const reported =
+    errorCodeOf(entry.error) ?? reports.find((report) => report?.errorCode !== undefined)?.errorCode;
 
   if (has(CLIENT_LEFT) || details.startsWith('downstream_remote')) return reported ?? 'client_disconnected';
   if (details.startsWith(RESET_AFTER_HEADERS) || (answered && has(BROKEN))) return 'upstream_reset';

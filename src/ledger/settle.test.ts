@@ -106,21 +106,40 @@ describe('settleFromAccessLog', () => {
     const usage = { input: 20, output: 9, cachedInput: 5, cacheWrite: 0, reasoning: 4, total: 29 };
     const final = settle({
       upstreamCluster: 'provider/claude/converted',
-      attempt: JSON.stringify({ usage, usageSource: 'provider', provider: 'claude', providerModel: 'haiku-9' }),
+      attempt: JSON.stringify({
+        usage,
+        usageSource: 'provider',
+        provider: 'claude',
+        providerModel: 'haiku-9',
+      }),
     });
-    expect(final.row).toMatchObject({ usage, usageSource: 'provider', provider: 'claude', providerModel: 'haiku-9' });
+    expect(final.row).toMatchObject({
+      usage,
+      usageSource: 'provider',
+      provider: 'claude',
+      providerModel: 'haiku-9',
+    });
 
     const partial = settle({ ...left, response: JSON.stringify({ usage, usageSource: 'counted' }) });
     expect(partial.row).toMatchObject({ usage, usageSource: 'counted', errorCode: 'client_disconnected' });
+
+    const early = { ...usage, input: 0, cachedInput: 0, total: 9 };
+    const untold = settle({ ...left, response: JSON.stringify({ usage: early, usageSource: 'counted' }) });
+    expect(untold.row.usage).toMatchObject({ input: 500, output: 9, total: 509 });
   });
 
-  it("leaves out what a failed try at another provider left behind", () => {
+  it('leaves out what a failed try at another provider left behind', () => {
     const { row } = settle({
       attempts: 2,
       attempt: JSON.stringify({ provider: 'other', errorCode: 'upstream_error', providerModel: 'x' }),
       tokenUsage: { status: 'complete', inputTokens: 3, outputTokens: 4 },
     });
-    expect(row).toMatchObject({ errorCode: '', attempts: 2, providerModel: 'claude-haiku', usageSource: 'provider' });
+    expect(row).toMatchObject({
+      errorCode: '',
+      attempts: 2,
+      providerModel: 'claude-haiku',
+      usageSource: 'provider',
+    });
   });
 
   it('estimates when the client left and nobody told', () => {
@@ -131,7 +150,10 @@ describe('settleFromAccessLog', () => {
       usageSource: 'estimated',
       usage: { input: 500, output: 40, total: 540 },
     });
-    expect(settle({ ...left, responseBytes: 0, status: 0 }).row.usage).toMatchObject({ input: 500, output: 0 });
+    expect(settle({ ...left, responseBytes: 0, status: 0 }).row.usage).toMatchObject({
+      input: 500,
+      output: 0,
+    });
   });
 
   it('learns the size of a token from answers that told their usage', () => {
@@ -149,7 +171,10 @@ describe('settleFromAccessLog', () => {
       responseBytes: 900 + 120 * 10,
       tokenUsage: { status: 'partial', inputTokens: 1110, outputTokens: 1, cachedTokens: 100 },
     });
-    expect(row).toMatchObject({ usageSource: 'estimated', usage: { input: 1110, output: 10, cachedInput: 100 } });
+    expect(row).toMatchObject({
+      usageSource: 'estimated',
+      usage: { input: 1110, output: 10, cachedInput: 100 },
+    });
   });
 
   it('charges nothing for an answer that failed', () => {
@@ -175,10 +200,22 @@ describe('settleFromAccessLog', () => {
         },
         'upstream_unavailable',
       ],
-      [{ status: 503, flags: ['no_healthy_upstream'], details: 'no_healthy_upstream', attempts: 0 }, 'upstream_unavailable'],
-      [{ status: 413, details: 'request_payload_too_large', attempts: 0, upstreamCluster: '' }, 'request_too_large'],
-      [{ status: 403, error: 'model_not_allowed', details: 'ext_proc', attempts: 0, upstreamCluster: '' }, 'model_not_allowed'],
-      [{ status: 408, flags: ['stream_idle_timeout'], details: 'request_overall_timeout' }, 'request_timeout'],
+      [
+        { status: 503, flags: ['no_healthy_upstream'], details: 'no_healthy_upstream', attempts: 0 },
+        'upstream_unavailable',
+      ],
+      [
+        { status: 413, details: 'request_payload_too_large', attempts: 0, upstreamCluster: '' },
+        'request_too_large',
+      ],
+      [
+        { status: 403, error: 'model_not_allowed', details: 'ext_proc', attempts: 0, upstreamCluster: '' },
+        'model_not_allowed',
+      ],
+      [
+        { status: 408, flags: ['stream_idle_timeout'], details: 'request_overall_timeout' },
+        'request_timeout',
+      ],
     ] satisfies [Partial<AccessLogEntry>, string][]) {
       const { row } = settle(over);
       expect(row).toMatchObject({ errorCode, usageSource: 'none', costUsd: 0, usage: { total: 0 } });
@@ -191,7 +228,12 @@ describe('settleFromAccessLog', () => {
       details: 'upstream_reset_after_response_started{protocol_error}',
       responseBytes: 900 + 1200,
     });
-    expect(row).toMatchObject({ status: 200, errorCode: 'upstream_reset', usageSource: 'estimated', usage: { output: 10 } });
+    expect(row).toMatchObject({
+      status: 200,
+      errorCode: 'upstream_reset',
+      usageSource: 'estimated',
+      usage: { output: 10 },
+    });
 
     const late = settle({ flags: ['upstream_request_timeout'], details: 'response_timeout' });
     expect(late.row).toMatchObject({ status: 200, errorCode: 'upstream_timeout', usageSource: 'estimated' });
@@ -199,12 +241,20 @@ describe('settleFromAccessLog', () => {
 
   it('charges nothing where no upstream was asked', () => {
     const { row } = settle({ ...left, status: 0, attempts: 0, upstreamCluster: '', responseBytes: 0 });
-    expect(row).toMatchObject({ provider: '', providerModel: '', usageSource: 'none', errorCode: 'client_disconnected' });
+    expect(row).toMatchObject({
+      provider: '',
+      providerModel: '',
+      usageSource: 'none',
+      errorCode: 'client_disconnected',
+    });
   });
 
   it('costs nothing where the price is not known', () => {
     const gone = JSON.stringify({ ...context, snapshot: 'gone' });
-    const { row } = settle({ context: gone, tokenUsage: { status: 'complete', inputTokens: 5, outputTokens: 5 } });
+    const { row } = settle({
+      context: gone,
+      tokenUsage: { status: 'complete', inputTokens: 5, outputTokens: 5 },
+    });
     expect(row).toMatchObject({ costUsd: 0, providerModel: 'fast-alias', usage: { total: 10 } });
   });
 });

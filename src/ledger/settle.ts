@@ -91,7 +91,11 @@ function chargeOf(
     return { usage: told, source: 'provider' };
   }
   const counted = reports.find((report) => report?.usage !== undefined)?.usage;
-  if (counted !== undefined) return { usage: makeUsage(counted), source: 'counted' };
+  if (counted !== undefined) {
+    // OpenAI's streams tell the input only at their end.
+    const input = counted.input > 0 ? counted.input : context.inputEstimate;
+    return { usage: makeUsage({ ...counted, input }), source: 'counted' };
+  }
   const asked = entry.upstreamCluster !== '' && entry.attempts > 0;
   if (!asked || entry.status >= 400) return NOTHING;
   return estimatedCharge(entry, context, estimator);

@@ -48,6 +48,8 @@ const NOT_SERVING = Buffer.from([0x08, 2]);
 /** Envoy's connection-level window towards a worker; small ones slow large bodies. */
 const FLOW_CONTROL_WINDOW_BYTES = 4_194_304;
 const MESSAGE_MARGIN_BYTES = 1_048_576;
+/** Two health checks of a second each: by then Envoy knows that this worker drains, or is gone itself. */
+const NOTICE_MS = 2500;
 
 export interface ProcessorServerOptions {
   readonly protocol: ProcessorProtocol;
@@ -84,6 +86,7 @@ export class ProcessorServer {
   readonly #server: Server;
   readonly bytesInFlight = new BytesInFlight();
   #draining = false;
+  #lastHealthCheck = Number.NEGATIVE_INFINITY;
   #open = 0;
 
   constructor(options: ProcessorServerOptions) {
@@ -100,6 +103,7 @@ export class ProcessorServer {
         this.#accessLog(call, reply),
     );
     const health: handleUnaryCall<Buffer, Buffer> = (_call, reply) => {
+      this.#lastHealthCheck = performance.now();
       reply(null, !this.#draining && options.serving() ? SERVING : NOT_SERVING);
     };
     this.#add(service(HEALTH_PATH, false, false), health);
@@ -133,8 +137,8 @@ export class ProcessorServer {
   async drain(drainMs: number): Promise<void> {
     this.#draining = true;
     const deadline = performance.now() + drainMs;
-    // Two health checks of a second each, so that Envoy has surely seen it before the socket goes.
-    const noticed = performance.now() + Math.min(2500, drainMs);
+    const envoyIsThere = performance.now() - this.#lastHealthCheck < NOTICE_MS;
+    const noticed = envoyIsThere ? performance.now() + NOTICE_MS : 0;
     while (performance.now() < deadline && (this.#open > 0 || performance.now() < noticed)) {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }

@@ -64,6 +64,9 @@ function childEnvironment(options: UpOptions, endpoints: Endpoints, encryptionKe
     [variableOf('metricsToken')]: settings.metricsToken ?? '',
     [variableOf('encryptionKey')]: encryptionKey,
     [variableOf('drainSeconds')]: String(settings.drainSeconds),
+    [variableOf('envoyFeatures')]: settings.envoyFeatures,
+    [variableOf('keyPrefix')]: settings.keyPrefix,
+    [variableOf('adminToken')]: settings.adminToken ?? '',
   };
 }
 
@@ -95,18 +98,26 @@ function embeddedStores(options: UpOptions, childEnv: Environment): ChildDefinit
   return stores;
 }
 
+/** To write down what is left. */
+const CHILD_GRACE_MS = 10_000;
+
 /** All children of this installation, the stores first. */
 function allChildren(options: UpOptions, endpoints: Endpoints, childEnv: Environment): ChildDefinition[] {
   const { settings, root, main, environment } = options;
   const stores = embeddedStores(options, childEnv);
   const needs = stores.map(({ name }) => name);
-  // The drain time is spent in Envoy, which stops first; these only have to write down what is left.
-  const graceMs = 10_000;
-  const own = (name: string, ...args: string[]): ChildDefinition =>
+  const own = (graceMs: number, name: string, ...args: string[]): ChildDefinition =>
     nodeChild({ name, command: [...main, ...args], environment: childEnv, needs, graceMs });
-  const control = own('control', 'control');
+  const control = own(CHILD_GRACE_MS, 'control', 'control');
+  // A worker that is restarted alone drains what it has begun; at the end Envoy has drained before it.
   const processors = Array.from({ length: settings.workers }, (_, index) =>
-    own(`processor-${index}`, 'processor', '--index', String(index)),
+    own(
+      settings.drainSeconds * 1000 + CHILD_GRACE_MS,
+      `processor-${index}`,
+      'processor',
+      '--index',
+      String(index),
+    ),
   );
   const envoy = envoyChild({
     binary: findEnvoy(root, settings.envoy, environment),

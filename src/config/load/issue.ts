@@ -3,22 +3,22 @@ import type { Position } from '../origin.ts';
 /** One thing that is wrong in the configuration, wherever it comes from. No secret stands in it. */
 export interface ConfigIssue {
   /** File as the user named it; absent for what came through the API or lies in the database. */
-  readonly file?: string;
+  readonly file?: string | undefined;
   /** Line and column, from 1. */
-  readonly line?: number;
-  readonly column?: number;
+  readonly line?: number | undefined;
+  readonly column?: number | undefined;
   /** `Kind/name` of the resource, as far as it is known. */
-  readonly resource?: string;
+  readonly resource?: string | undefined;
   /** Field in the resource: `spec.targets[0].weight`; empty for the whole. */
   readonly path: string;
   /** The value as JSON, shortened; `(hidden)` where a secret may stand. Absent where there is none to show. */
-  readonly value?: string;
+  readonly value?: string | undefined;
   /** What is wrong, as the end of a sentence about the value: `is not allowed`. */
   readonly message: string;
   /** What would be right. */
-  readonly allowed?: string;
+  readonly allowed?: string | undefined;
   /** The likely fix: `did you mean type?`. */
-  readonly hint?: string;
+  readonly hint?: string | undefined;
 }
 
 /** Path of a field as people write it: `['spec', 'targets', 0]` → `spec.targets[0]`. */

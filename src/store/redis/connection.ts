@@ -1,4 +1,4 @@
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
 import type { Logger } from '../../telemetry/logger.ts';
 
 /** How long a command may take before its caller goes on without it. */
@@ -20,7 +20,7 @@ export interface RedisConnectionOptions {
  * sent twice) and reconnects on its own, within a second of the server's return.
  */
 export function connectRedis(options: RedisConnectionOptions): Redis {
-  const redisOptions: RedisOptions = {
+  const redis = new Redis(options.url, {
     commandTimeout: options.commandTimeoutMs ?? COMMAND_TIMEOUT_MS,
     connectTimeout: 2000,
     enableOfflineQueue: false,
@@ -29,9 +29,8 @@ export function connectRedis(options: RedisConnectionOptions): Redis {
     // The replies of streams are maps in version 3 and lists in version 2.
     protocol: 2,
     connectionName: 'limen',
-    retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 10), LONGEST_RECONNECT_DELAY_MS),
-  };
-  const redis = new Redis(options.url, redisOptions);
+    retryStrategy: (times: number) => Math.min(50 * 2 ** Math.min(times, 10), LONGEST_RECONNECT_DELAY_MS),
+  });
   logOutages(redis, options.logger);
   return redis;
 }

@@ -146,7 +146,10 @@ export class RedisLedger implements Ledger {
     const now = performance.now();
     if (now - this.#lastDropLog < DROP_LOG_INTERVAL_MS) return;
     this.#lastDropLog = now;
-    this.#logger.error({ rows: this.#droppedSinceLog }, 'ledger rows dropped: Redis has been away for too long');
+    this.#logger.error(
+      { rows: this.#droppedSinceLog },
+      'ledger rows dropped: Redis has been away for too long',
+    );
     this.#droppedSinceLog = 0;
   }
 

@@ -8,7 +8,7 @@ import {
   type ResourceSets,
 } from './resource-cache.ts';
 import { StateOfTheWorldStream } from './state-of-the-world-stream.ts';
-import type { KindStatus, Send, Settlement } from './xds-stream.ts';
+import type { KindStatus, Send, Settlement, StreamOptions } from './xds-stream.ts';
 
 /** What became of a publication. A node is an Envoy by its id; each connected one is in exactly one list. */
 export interface AcknowledgementReport {
@@ -42,6 +42,16 @@ export interface OpenStream<Request> {
   close(): void;
 }
 
+export interface AggregatedDiscoveryOptions {
+  readonly cache?: ResourceCache;
+  /** Unix time in milliseconds. */
+  readonly now?: () => number;
+  /** How long listeners and routes wait for an Envoy's answer to clusters and secrets; 2 s by default. */
+  readonly holdMs?: number;
+}
+
+const DEFAULT_HOLD_MS = 2000;
+
 interface Connection {
   readonly stream: Stream;
   readonly protocol: NodeStatus['protocol'];
@@ -61,13 +71,14 @@ interface Connection {
 export class AggregatedDiscovery {
   readonly #cache: ResourceCache;
   readonly #now: () => number;
+  readonly #holdMs: number;
   readonly #connections = new Set<Connection>();
   readonly #waiters = new Set<() => void>();
 
-  /** @param options.now Unix time in milliseconds. */
-  constructor(options: { readonly cache?: ResourceCache; readonly now?: () => number } = {}) {
+  constructor(options: AggregatedDiscoveryOptions = {}) {
     this.#cache = options.cache ?? new ResourceCache();
     this.#now = options.now ?? Date.now;
+    this.#holdMs = options.holdMs ?? DEFAULT_HOLD_MS;
     this.#cache.subscribe(() => {
       for (const { stream } of this.#connections) stream.publish();
       this.#settled();
@@ -149,8 +160,8 @@ export class AggregatedDiscovery {
       }));
   }
 
-  #streamOptions(): { now: () => number; settled: () => void } {
-    return { now: this.#now, settled: () => this.#settled() };
+  #streamOptions(): StreamOptions {
+    return { now: this.#now, holdMs: this.#holdMs, settled: () => this.#settled() };
   }
 
   #open<Request>(
@@ -164,7 +175,9 @@ export class AggregatedDiscovery {
       handle,
       resume: () => stream.resume(),
       close: () => {
-        if (this.#connections.delete(connection)) this.#settled();
+        if (!this.#connections.delete(connection)) return;
+        stream.close();
+        this.#settled();
       },
     };
   }

@@ -1,6 +1,6 @@
 import type { DeltaDiscoveryRequest, DeltaDiscoveryResponse } from './protocol.ts';
 import { kindOfType, typeUrlOf, type ResourceCache, type ResourceKind } from './resource-cache.ts';
-import { XdsStream, type KindState, type Outgoing, type Send } from './xds-stream.ts';
+import { XdsStream, type KindState, type Outgoing, type Send, type StreamOptions } from './xds-stream.ts';
 
 interface DeltaState extends KindState {
   wildcard: boolean;
@@ -23,12 +23,8 @@ const WILDCARD = '*';
 export class DeltaStream extends XdsStream<DeltaState> {
   readonly #send: Send<DeltaDiscoveryResponse>;
 
-  constructor(
-    cache: ResourceCache,
-    send: Send<DeltaDiscoveryResponse>,
-    options: { readonly now: () => number; readonly settled: () => void },
-  ) {
-    super(cache, options.now, options.settled);
+  constructor(cache: ResourceCache, send: Send<DeltaDiscoveryResponse>, options: StreamOptions) {
+    super(cache, options);
     this.#send = send;
   }
 

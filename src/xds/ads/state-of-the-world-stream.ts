@@ -7,7 +7,7 @@ import {
   type ResourceCache,
   type ResourceKind,
 } from './resource-cache.ts';
-import { XdsStream, type KindState, type Outgoing, type Send } from './xds-stream.ts';
+import { XdsStream, type KindState, type Outgoing, type Send, type StreamOptions } from './xds-stream.ts';
 
 interface WorldState extends KindState {
   wildcard: boolean;
@@ -28,12 +28,8 @@ const COMPLETE_KINDS: ReadonlySet<ResourceKind> = new Set(['clusters', 'listener
 export class StateOfTheWorldStream extends XdsStream<WorldState> {
   readonly #send: Send<DiscoveryResponse>;
 
-  constructor(
-    cache: ResourceCache,
-    send: Send<DiscoveryResponse>,
-    options: { readonly now: () => number; readonly settled: () => void },
-  ) {
-    super(cache, options.now, options.settled);
+  constructor(cache: ResourceCache, send: Send<DiscoveryResponse>, options: StreamOptions) {
+    super(cache, options);
     this.#send = send;
   }
 
@@ -74,17 +70,27 @@ export class StateOfTheWorldStream extends XdsStream<WorldState> {
     // An empty list means everything only as long as no names were given before (xDS protocol, "How the
     // client specifies what resources to return").
     const empty = given.size === 0 && COMPLETE_KINDS.has(kind) && state.names.size === 0;
-    state.wildcard = given.delete(WILDCARD) || empty;
+    const wildcard = given.delete(WILDCARD) || empty;
     const added = [...given].some((name) => !state.names.has(name));
+    if (!added && given.size === state.names.size && wildcard === state.wildcard) return;
     const reconnected = state.generation === 0;
+    const upToDate = setVersion(this.#wanted(kind, state)) === state.sentVersion;
+    state.wildcard = wildcard;
     state.names = given;
-    // A name that is asked for anew is answered even if the set's content happens to be the same.
-    if (added && !reconnected) state.sentVersion = '';
+    if (reconnected) return;
+    // A name that is asked for anew is answered even if the content happens to be the same; fewer names than
+    // before need no answer.
+    if (added) state.sentVersion = '';
+    else if (upToDate) state.sentVersion = setVersion(this.#wanted(kind, state));
+  }
+
+  #wanted(kind: ResourceKind, state: WorldState): CachedResource[] {
+    const all = this.cache.get(kind) ?? new Map<string, CachedResource>();
+    return [...all.values()].filter(({ name }) => state.wildcard || state.names.has(name));
   }
 
   protected override difference(kind: ResourceKind, state: WorldState): Outgoing | undefined {
-    const all = this.cache.get(kind) ?? new Map<string, CachedResource>();
-    const resources = [...all.values()].filter(({ name }) => state.wildcard || state.names.has(name));
+    const resources = this.#wanted(kind, state);
     const version = setVersion(resources);
     // Of the other kinds nothing is removed by leaving it out, so an empty response would say nothing.
     const silent = resources.length === 0 && !COMPLETE_KINDS.has(kind);

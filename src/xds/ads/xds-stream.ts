@@ -29,7 +29,30 @@ export type Settlement = 'acknowledged' | 'refused' | 'waiting';
 interface InFlight {
   readonly nonce: string;
   readonly version: string;
+  /** Ends the time for which the kinds that lean on this one wait. */
+  readonly patience: NodeJS.Timeout;
+  impatient: boolean;
 }
+
+/** What a stream needs from outside. */
+export interface StreamOptions {
+  /** Unix time in milliseconds. */
+  readonly now: () => number;
+  /** Called whenever `settlement` may have changed. */
+  readonly settled: () => void;
+  /** How long listeners and routes wait for an answer to what they lean on, in milliseconds. */
+  readonly holdMs: number;
+}
+
+/** Kinds that are held back while one of these kinds is not answered. */
+const LEANS_ON: Readonly<Record<ResourceKind, readonly ResourceKind[]>> = {
+  clusters: [],
+  // Never held back: Envoy answers for clusters only when they are warm, and these are what warms them.
+  endpoints: [],
+  secrets: [],
+  listeners: ['clusters', 'endpoints', 'secrets'],
+  routes: ['clusters', 'endpoints', 'secrets', 'listeners'],
+};
 
 /** What every kind's state has, in both protocols. */
 export interface KindState {
@@ -50,29 +73,24 @@ export interface Outgoing {
 /**
  * One Envoy's ADS stream, without gRPC: requests go in by `handle` of the two subclasses, responses come out.
  *
- * Order: kinds are sent as RESOURCE_KINDS lists them, and a kind is held back while an earlier one is not
- * answered, so that a route never arrives before the cluster it names. At most one response a kind is in
- * flight, and a later change is sent as one difference when that is answered: this bounds what a slow Envoy
- * can pile up here.
+ * Order: kinds are sent as RESOURCE_KINDS lists them, and listeners and routes are held back while what they
+ * lean on is not answered, so that a route never arrives before the cluster it names. Envoy answers for
+ * clusters when all are warm; one that cannot warm (its secret is missing, its name does not resolve) holds up
+ * the others' routes only for `holdMs`. At most one response a kind is in flight, and a later change is sent as
+ * one difference when that is answered: this bounds what a slow Envoy can pile up here.
  */
 export abstract class XdsStream<State extends KindState> {
   protected readonly cache: ResourceCache;
   protected readonly kinds = new Map<ResourceKind, State>();
-  readonly #now: () => number;
-  readonly #settled: () => void;
+  readonly #options: StreamOptions;
   #node: XdsNode | undefined;
   #nonces = 0;
   #blocked = false;
   #flushing = false;
 
-  /**
-   * @param now Unix time in milliseconds.
-   * @param settled Called whenever `settlement` may have changed.
-   */
-  protected constructor(cache: ResourceCache, now: () => number, settled: () => void) {
+  protected constructor(cache: ResourceCache, options: StreamOptions) {
     this.cache = cache;
-    this.#now = now;
-    this.#settled = settled;
+    this.#options = options;
   }
 
   /** Which Envoy this is; empty until its first request. */
@@ -89,6 +107,12 @@ export abstract class XdsStream<State extends KindState> {
   /** Tells Envoy what the latest publication changed, as far as the transport takes it. */
   publish(): void {
     this.flush();
+  }
+
+  /** The stream is over. */
+  close(): void {
+    for (const state of this.kinds.values()) clearTimeout(state.inFlight?.patience);
+    this.kinds.clear();
   }
 
   /** Whether this Envoy has what the given kinds held at `generation`. A kind it never asked for counts as had. */
@@ -131,10 +155,11 @@ export abstract class XdsStream<State extends KindState> {
   protected answer(state: State, nonce: string, error: ErrorDetail | null): boolean {
     const { inFlight } = state;
     if (inFlight === undefined || nonce !== inFlight.nonce) return false;
+    clearTimeout(inFlight.patience);
     state.inFlight = undefined;
     state.refused = error !== null;
     if (error === null) state.acknowledgedVersion = inFlight.version;
-    else state.lastNack = { message: error.message, at: this.#now(), version: inFlight.version };
+    else state.lastNack = { message: error.message, at: this.#options.now(), version: inFlight.version };
     return true;
   }
 
@@ -143,26 +168,38 @@ export abstract class XdsStream<State extends KindState> {
     if (this.#flushing) return;
     this.#flushing = true;
     try {
-      for (const kind of RESOURCE_KINDS) if (!this.#advance(kind)) break;
+      for (const kind of RESOURCE_KINDS) this.#advance(kind);
     } finally {
       this.#flushing = false;
     }
-    this.#settled();
+    this.#options.settled();
   }
 
-  /** Brings one kind up to date; false where the kinds after it have to wait. */
-  #advance(kind: ResourceKind): boolean {
+  #advance(kind: ResourceKind): void {
     const state = this.kinds.get(kind);
-    if (state === undefined) return true;
-    if (state.inFlight !== undefined || this.#blocked) return false;
-    if (this.cache.get(kind) === undefined) return true;
+    if (state === undefined || state.inFlight !== undefined || this.#blocked) return;
+    if (this.cache.get(kind) === undefined || LEANS_ON[kind].some((other) => this.#holds(other))) return;
     state.generation = this.cache.generation;
     const outgoing = this.difference(kind, state);
-    if (outgoing === undefined) return true;
+    if (outgoing === undefined) return;
     this.#nonces += 1;
     const nonce = String(this.#nonces);
-    state.inFlight = { nonce, version: outgoing.version };
+    const inFlight: InFlight = {
+      nonce,
+      version: outgoing.version,
+      impatient: false,
+      patience: setTimeout(() => {
+        inFlight.impatient = true;
+        this.flush();
+      }, this.#options.holdMs),
+    };
+    inFlight.patience.unref();
+    state.inFlight = inFlight;
     this.#blocked = !outgoing.send(nonce);
-    return false;
+  }
+
+  #holds(kind: ResourceKind): boolean {
+    const inFlight = this.kinds.get(kind)?.inFlight;
+    return inFlight !== undefined && !inFlight.impatient;
   }
 }

@@ -145,19 +145,14 @@ export class ScriptedUpstream {
   #handle(incoming: IncomingMessage | Http2ServerRequest, response: ScriptedResponse): void {
     const over = new AbortController();
     let brokenOff = false;
-    // The HTTP/2 response reports a finish whenever its stream closes: ask the stream itself.
-    const sender = response instanceof Http2ServerResponse ? response.stream : response;
-    let finished = false;
-    sender.once('finish', () => {
-      finished = true;
-    });
+    const http2Stream = response instanceof Http2ServerResponse ? response.stream : undefined;
     const closed = new Promise<Closing>((resolve) => {
-      sender.once('close', () => {
-        const reset = 'rstCode' in sender && sender.rstCode !== constants.NGHTTP2_NO_ERROR;
-        resolve({
-          by: brokenOff ? 'upstream' : finished && !reset ? 'answered' : 'peer',
-          at: performance.now(),
-        });
+      (http2Stream ?? response).once('close', () => {
+        // An HTTP/2 stream tells no finish, but the code with which it closed.
+        const answered = http2Stream
+          ? http2Stream.writableEnded && http2Stream.rstCode === constants.NGHTTP2_NO_ERROR
+          : response.writableFinished;
+        resolve({ by: brokenOff ? 'upstream' : answered ? 'answered' : 'peer', at: performance.now() });
         over.abort();
       });
     });

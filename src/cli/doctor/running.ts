@@ -1,0 +1,148 @@
+import { flagOf, variableOf, type Settings } from '../../config/env.ts';
+import { formatIssue } from '../../config/load/issue.ts';
+import { requireFreePorts } from '../../up/ports.ts';
+import type { UpState } from '../../up/up-state.ts';
+import { createAdminClient, NotRunningError } from '../admin-client.ts';
+import { CliError } from '../context.ts';
+import { readResponse, statusSchema, type ShownStatus } from '../responses.ts';
+import { off, ok, problem, reason, warning, type Check } from './check.ts';
+
+/** The processes of the all-in-one, as their supervisor last saw them. */
+export function checkProcesses(state: UpState | undefined): Check[] {
+  return (state?.children ?? []).map(({ name, state: now, pid, restarts, lastExit }) => {
+    const again = restarts > 0 ? `, started again ${restarts} times (last: ${lastExit ?? 'unknown'})` : '';
+    const label = `process ${name}`;
+    if (now === 'ready') return (restarts > 0 ? warning : ok)(label, `runs as ${pid}${again}`);
+    return problem(label, `${now}${again}`, `its log: logs/${name}.log in the data folder`);
+  });
+}
+
+/** Whether the ports can be had; only worth asking where nothing of ours has them. */
+export async function checkPorts(settings: Settings): Promise<Check[]> {
+  const wanted = [
+    { key: 'gatewayPort', address: settings.gatewayAddress },
+    { key: 'consolePort', address: settings.consoleAddress },
+  ] as const;
+  return Promise.all(
+    wanted.map(async ({ key, address }) => {
+      const port = settings[key];
+      try {
+        await requireFreePorts([{ port, address, variable: variableOf(key), flag: flagOf(key) }]);
+        return ok(`port ${port}`, 'free');
+      } catch (error) {
+        return problem(`port ${port}`, error instanceof Error ? error.message : reason(error));
+      }
+    }),
+  );
+}
+
+/** Whether the gateway's own health route answers. */
+export async function checkGateway(settings: Settings): Promise<Check> {
+  const host = ['0.0.0.0', '::'].includes(settings.gatewayAddress) ? '127.0.0.1' : settings.gatewayAddress;
+  const origin = `http://${host.includes(':') ? `[${host}]` : host}:${settings.gatewayPort}`;
+  try {
+    const response = await fetch(`${origin}/health/ready`, { signal: AbortSignal.timeout(3_000) });
+    if (response.ok) return ok('gateway', `ready at ${origin}`);
+    return problem(
+      'gateway',
+      `answers at ${origin}, but is not ready (status ${response.status})`,
+      'the lines below say what is missing',
+    );
+  } catch (error) {
+    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+    return problem(
+      'gateway',
+      `does not answer at ${origin} (${reason(cause)})`,
+      'with TLS on the gateway port this is to be expected',
+    );
+  }
+}
+
+/** What the control plane says; with `off` where there is none. */
+export async function checkControlPlane(
+  settings: Settings,
+): Promise<{ checks: Check[]; isRunning: boolean }> {
+  try {
+    const status = readResponse(
+      statusSchema,
+      await createAdminClient(settings).call('GET', '/api/v1/status'),
+    );
+    return { checks: statusChecks(status), isRunning: true };
+  } catch (error) {
+    if (error instanceof NotRunningError)
+      return { checks: [off('control', error.message)], isRunning: false };
+    if (error instanceof CliError) return { checks: [problem('control', error.message)], isRunning: true };
+    throw error;
+  }
+}
+
+function statusChecks(status: ShownStatus): Check[] {
+  const { version, snapshot, configuration, providers, envoys, workers, stores } = status;
+  return [
+    ok('control', `Limen ${version} on Node ${status.node.replace(/^v/, '')}`),
+    snapshot
+      ? ok('snapshot', `${snapshot.version}: ${snapshot.providers} providers, ${snapshot.models} models`)
+      : problem('snapshot', 'there is none yet', 'correct the configuration'),
+    ...configuration.issues.map((issue) =>
+      problem('configuration', formatIssue(issue), 'the last good configuration stays in force'),
+    ),
+    ...configuration.warnings.map((issue) => warning('configuration', formatIssue(issue))),
+    ...providers.map(providerCheck),
+    ...envoyChecks(envoys),
+    ...workerChecks(workers, snapshot?.version),
+    ...stores.map(({ name, healthy, version: storeVersion, problem: what }) =>
+      healthy
+        ? ok(`store ${name}`, storeVersion ?? 'answers')
+        : problem(`store ${name}`, what ?? 'does not answer the control plane'),
+    ),
+  ];
+}
+
+function providerCheck({ name, type, source, credential }: ShownStatus['providers'][number]): Check {
+  const label = `provider ${name}`;
+  if (credential === 'missing')
+    return problem(
+      label,
+      `${type}, from the ${source}: its credential is missing`,
+      'set its variable where the control plane runs, or correct its credential',
+    );
+  return ok(
+    label,
+    `${type}, from the ${source}, ${credential === 'none' ? 'no credential' : 'credential ready'}`,
+  );
+}
+
+function envoyChecks(envoys: ShownStatus['envoys']): Check[] {
+  if (envoys.length === 0)
+    return [
+      problem(
+        'envoy connection',
+        'no Envoy is connected to the control plane',
+        'is Envoy running? its log: logs/envoy.log in the data folder',
+      ),
+    ];
+  return envoys.map(({ node, kinds }) => {
+    const refused = Object.entries(kinds).filter(([, { state }]) => state === 'refused');
+    if (refused.length === 0) return ok(`envoy ${node}`, 'has acknowledged everything it was sent');
+    const why = refused
+      .map(([kind, { lastNack }]) => `${kind}: ${lastNack?.message ?? 'no reason given'}`)
+      .join('; ');
+    return problem(`envoy ${node}`, `refused ${why}`, 'what it had before stays in force');
+  });
+}
+
+function workerChecks(workers: ShownStatus['workers'], version: string | undefined): Check[] {
+  if (workers.length === 0)
+    return [
+      problem('workers', 'no worker is connected to the control plane', 'is `limen processor` running?'),
+    ];
+  const behind = workers.filter(({ snapshot }) => snapshot !== version).map(({ worker }) => worker);
+  if (behind.length === 0) return [ok('workers', `${workers.length}, all with the present snapshot`)];
+  return [
+    warning(
+      'workers',
+      `${behind.join(', ')} of ${workers.length} without the present snapshot`,
+      'wait a second; if it stays, look at their logs',
+    ),
+  ];
+}

@@ -1,0 +1,16 @@
+import type { Command } from 'commander';
+import { registerApplyCommand } from './apply.ts';
+import type { CliContext } from './context.ts';
+import { registerDoctorCommand } from './doctor/doctor.ts';
+import { registerGetCommand } from './get.ts';
+import { registerKeysCommands } from './keys.ts';
+
+export { CliError, runCommand, type CliContext } from './context.ts';
+
+/** Adds every command that speaks to the admin API: keys, get, apply, doctor. */
+export function registerAdminCommands(program: Command, context: CliContext): void {
+  registerKeysCommands(program, context);
+  registerApplyCommand(program, context);
+  registerGetCommand(program, context);
+  registerDoctorCommand(program, context);
+}

@@ -1,0 +1,26 @@
+/**
+ * Lines of a table with aligned columns, two spaces apart; the last column is not padded.
+ *
+ * @param head names of the columns, written in capitals
+ */
+export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const all = [head.map((name) => name.toUpperCase()), ...rows];
+  const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)));
+  return all
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+/** What stands in a cell that has nothing to say. */
+export const NOTHING = '-';
+
+/** A point in time as people read it, to the minute, in UTC: `2027-01-31 08:00`. */
+export function formatTime(iso: string | number | undefined): string {
+  if (iso === undefined) return NOTHING;
+  return new Date(iso).toISOString().slice(0, 16).replace('T', ' ');
+}

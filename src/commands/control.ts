@@ -1,0 +1,236 @@
+import { existsSync } from 'node:fs';
+import { createAdminServer } from '../admin/server.ts';
+import type { StatusSource, StoreStatus } from '../admin/contract.ts';
+import { createKeyService, type AdminEvent } from '../admin/key-service.ts';
+import { createResourceService } from '../admin/resource-service.ts';
+import { readOrCreateAdminToken } from '../admin/token.ts';
+import { demoResources, impliedResources } from '../config/environment/implied-resources.ts';
+import { probeOllama } from '../config/environment/ollama.ts';
+import { processEnvironment, type Settings } from '../config/env.ts';
+import { loadConfig } from '../config/load/load.ts';
+import { watchConfig } from '../config/load/watch.ts';
+import { ConfigurationCenter } from '../control/configuration-center.ts';
+import { Publisher, type Configuration } from '../control/publisher.ts';
+import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../core/capabilities.ts';
+import { LimenError } from '../core/errors.ts';
+import { startDemoProvider } from '../demo/server.ts';
+import { DistributionServer } from '../distribution/server.ts';
+import type { FormatName } from '../formats/hub.ts';
+import { FORMATS } from '../formats/index.ts';
+import { providerOf } from '../providers/index.ts';
+import { followChanges } from '../store/postgres/change-feed.ts';
+import { openPostgres, type PostgresConnection } from '../store/postgres/database.ts';
+import { createResourceStore } from '../store/postgres/repositories/resources.ts';
+import { createVirtualKeyStore } from '../store/postgres/repositories/virtual-keys.ts';
+import { createLogger, type Logger } from '../telemetry/logger.ts';
+import { announceReady, stopWhenAsked } from '../up/child-process.ts';
+import { installationKey } from '../up/encryption-key.ts';
+import { endpointsOf, type Endpoints } from '../up/endpoints.ts';
+import { createVault } from '../vault/vault.ts';
+import { AdsServer } from '../xds/ads/server.ts';
+import { AggregatedDiscovery } from '../xds/ads/aggregated-discovery.ts';
+import { OrderedPublisher } from '../xds/ads/ordered-publisher.ts';
+import { buildXds } from '../xds/build/index.ts';
+import { REQUEST_ID_PLACEHOLDER, type ErrorBodies } from '../xds/build/local-replies.ts';
+
+/** Longest wait for an Envoy or a worker that doesn't answer. */
+const ACKNOWLEDGE_MS = 3000;
+/** Requests that pinned an older snapshot may ask for its clusters this long. */
+const REMOVAL_GRACE_MS = 60_000;
+const STOP_GRACE_MS = 8000;
+
+/** Where Debian, Red Hat, Alpine and macOS keep the authorities that the system trusts. */
+const SYSTEM_CA_FILES = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+  '/etc/ssl/cert.pem',
+];
+
+function errorBodies(format: FormatName, pathPrefix?: string): ErrorBodies {
+  return {
+    pathPrefix,
+    body: (code, message) =>
+      FORMATS[format].encodeError(new LimenError(code, message), REQUEST_ID_PLACEHOLDER).toString('utf8'),
+  };
+}
+
+/** What Envoy is told for a configuration. */
+function xdsBuilder(
+  settings: Settings,
+  endpoints: Endpoints,
+): (configuration: Configuration) => ReturnType<typeof buildXds> {
+  const systemCaFile = SYSTEM_CA_FILES.find((file) => existsSync(file)) ?? SYSTEM_CA_FILES[0] ?? '';
+  return ({ snapshot, secrets, listenerCertificate }) =>
+    buildXds(snapshot, {
+      address: settings.gatewayAddress,
+      port: settings.gatewayPort,
+      processorSockets: endpoints.sockets.processors,
+      capabilities: settings.envoyFeatures === 'all' ? ALL_CAPABILITIES : LEAST_CAPABILITIES,
+      errorBodies: [errorBodies('messages', '/v1/messages'), errorBodies('chat')],
+      placementOf: ({ type }) => providerOf(type).credential,
+      systemCaFile,
+      secrets,
+      listenerCertificate,
+    });
+}
+
+async function postgresStatus(postgres: PostgresConnection): Promise<StoreStatus> {
+  try {
+    return { name: 'postgres', healthy: true, version: (await postgres.check()).version };
+  } catch {
+    return { name: 'postgres', healthy: false, problem: 'does not answer' };
+  }
+}
+
+/** Tells workers and Envoy of what the admin API has stored. */
+function onAdminEvent(center: () => ConfigurationCenter): (event: AdminEvent) => Promise<void> {
+  return (event) => (event.type === 'resources-changed' ? center().onResources() : center().onKeys());
+}
+
+/** `limen control`: configuration in, Envoy and workers told, rows written. Resolves when it is up. */
+export async function control(settings: Settings, version: string): Promise<undefined> {
+  const logger: Logger = createLogger('control', settings.logLevel);
+  const endpoints = endpointsOf(settings, settings.clickhouseUrl ?? '');
+  const startedAt = Date.now();
+
+  const postgres = await openPostgres(endpoints.postgresUrl, (error) =>
+    logger.warn({ error }, 'Postgres is away'),
+  );
+  const resourceStore = createResourceStore(postgres.database);
+  const keyStore = createVirtualKeyStore(postgres.database);
+  const revision = await resourceStore.revision();
+  const vault = createVault(settings.encryptionKey ?? installationKey(settings.data), 'LIMEN_ENCRYPTION_KEY');
+
+  const demo = await startDemoProvider({ host: '127.0.0.1', port: 0 });
+  const discovery = new AggregatedDiscovery();
+  const ads = await AdsServer.start(discovery, { address: `unix:${endpoints.sockets.ads}` });
+  const distribution = await DistributionServer.start({ address: `unix:${endpoints.sockets.snapshots}` });
+
+  const publisher = new Publisher({
+    envoy: new OrderedPublisher(discovery, {
+      acknowledgeTimeoutMs: ACKNOWLEDGE_MS,
+      graceMs: REMOVAL_GRACE_MS,
+    }),
+    workers: {
+      publishSnapshot: (snapshot) => distribution.publishSnapshot(snapshot),
+      settled: async (snapshot, timeoutMs) => {
+        await distribution.awaitAcknowledged('snapshot', snapshot, timeoutMs);
+      },
+    },
+    build: xdsBuilder(settings, endpoints),
+    logger,
+    acknowledgeMs: ACKNOWLEDGE_MS,
+  });
+  const center = new ConfigurationCenter({
+    resources: resourceStore,
+    keys: keyStore,
+    vault,
+    environment: processEnvironment(),
+    implied: {
+      environment: impliedResources({
+        providerVariables: settings.providerVariables,
+        ollama: settings.config === undefined ? await probeOllama() : undefined,
+      }),
+      builtIn: demoResources({ demoPort: demo.port }),
+    },
+    publish: (configuration) => publisher.publish(configuration),
+    publishKeys: (change) => distribution.publishKeys(change),
+    logger,
+    now: Date.now,
+  });
+  const file = settings.config === undefined ? undefined : await loadConfig(settings.config);
+  await center.start(file);
+
+  const watcher =
+    settings.config === undefined
+      ? undefined
+      : watchConfig(
+          settings.config,
+          (result) => center.onFile(result),
+          (error) => logger.error({ error }, 'the configuration cannot be watched'),
+          file === undefined ? {} : { fingerprint: file.fingerprint },
+        );
+  const feed = followChanges({
+    url: endpoints.postgresUrl,
+    revision,
+    onChange: async ({ entity }) => {
+      if (entity !== 'virtual_key') await center.onResources();
+      if (entity !== 'resource') await center.onKeys();
+    },
+    onError: (error) => logger.warn({ error }, 'changes of the database are not heard at the moment'),
+  });
+
+  const status: StatusSource = {
+    version,
+    startedAt,
+    snapshot: () => {
+      const snapshot = publisher.inForce;
+      if (snapshot === undefined) return undefined;
+      const { models, providers } = snapshot;
+      return {
+        version: snapshot.version,
+        models: Object.keys(models).length,
+        providers: Object.keys(providers).length,
+      };
+    },
+    configuration: () => ({ path: settings.config, issues: center.issues, warnings: center.warnings }),
+    providers: () =>
+      center.inForce.flatMap(({ resource, origin }) =>
+        resource.kind === 'Provider'
+          ? [
+              {
+                name: resource.metadata.name,
+                type: resource.spec.type,
+                source: origin.source,
+                credential:
+                  resource.spec.credential === undefined
+                    ? ('none' as const)
+                    : center.hasSecret(resource.metadata.name)
+                      ? ('ready' as const)
+                      : ('missing' as const),
+              },
+            ]
+          : [],
+      ),
+    envoys: () => discovery.status().map((node) => ({ ...node, kinds: { ...node.kinds } })),
+    workers: () => distribution.status(),
+    stores: async () => [await postgresStatus(postgres)],
+  };
+  const serviceOptions = {
+    onEvent: onAdminEvent(() => center),
+    onError: (error: unknown) => logger.error({ error }, 'an admin change could not be brought into force'),
+  };
+  const admin = createAdminServer({
+    token: settings.adminToken ?? readOrCreateAdminToken(settings.data),
+    logger,
+    status,
+    keys: createKeyService({
+      ...serviceOptions,
+      keys: keyStore,
+      keyPrefix: settings.keyPrefix,
+      now: Date.now,
+      resources: () => center.inForce,
+    }),
+    resources: createResourceService({
+      ...serviceOptions,
+      store: resourceStore,
+      vault,
+      otherSources: () => center.otherSources,
+    }),
+  });
+  await admin.listen(endpoints.sockets.adminApi);
+
+  stopWhenAsked(async () => {
+    await watcher?.close();
+    await feed.close();
+    await center.close();
+    await admin.close();
+    ads.stop();
+    distribution.stop();
+    await demo.close();
+    await postgres.close();
+  }, STOP_GRACE_MS);
+  announceReady();
+  logger.info({ version }, 'control plane is up');
+  return undefined;
+}

@@ -1,0 +1,88 @@
+import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../core/capabilities.ts';
+import type { Settings } from '../config/env.ts';
+import { DistributionClient } from '../distribution/client.ts';
+import { SnapshotStore } from '../distribution/store.ts';
+import { loadProcessorProtocol } from '../envoy-protocol/codecs.ts';
+import type { StreamAccessLogsMessage } from '../envoy-protocol/access-log-messages.ts';
+import { OutputEstimator } from '../ledger/estimator.ts';
+import { readRequestContext } from '../ledger/leg-report.ts';
+import { settleFromAccessLog } from '../ledger/settle.ts';
+import { FrontPipeline } from '../pipeline/front.ts';
+import { readAccessLogEntry } from '../processor/access-log.ts';
+import { ProcessorServer } from '../processor/server.ts';
+import { connectRedis } from '../store/redis/connection.ts';
+import { RedisLedger } from '../store/redis/ledger.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import { announceReady, stopWhenAsked } from '../up/child-process.ts';
+import { endpointsOf, processorSocket } from '../up/endpoints.ts';
+
+/** Bodies are bounded by the Gateway resource; a gRPC message is at most one body. */
+const LARGEST_BODY_BYTES = 268_435_456;
+const STOP_MARGIN_MS = 3000;
+
+/** `limen processor`: one worker. Resolves when it serves. */
+export async function processor(settings: Settings, index: number): Promise<undefined> {
+  const logger = createLogger(`processor-${index}`, settings.logLevel);
+  const endpoints = endpointsOf(settings, settings.clickhouseUrl ?? '');
+  const protocol = loadProcessorProtocol();
+  const snapshots = new SnapshotStore();
+  const distribution = new DistributionClient({
+    address: `unix:${endpoints.sockets.snapshots}`,
+    worker: `processor-${index}`,
+    store: snapshots,
+    logger,
+  });
+  const redis = connectRedis({ url: endpoints.redisUrl, logger });
+  const ledger = new RedisLedger({ redis, logger, observer: noObserver });
+  const estimator = new OutputEstimator();
+  const snapshotFor = (version: string) => snapshots.get(version) ?? snapshots.current;
+
+  const onAccessLog = (message: StreamAccessLogsMessage): void => {
+    const alive: string[] = [];
+    for (const logged of message.httpLogs?.logEntry ?? []) {
+      const entry = readAccessLogEntry(logged, protocol);
+      if (entry === undefined) continue;
+      if (entry.kind === 'periodic') {
+        const intentId = readRequestContext(entry.context)?.intentId;
+        if (intentId !== undefined && intentId !== '') alive.push(intentId);
+        continue;
+      }
+      const settlement = settleFromAccessLog(entry, { snapshotFor, estimator });
+      if (settlement !== undefined) ledger.settle(settlement.row, settlement.intentId);
+    }
+    if (alive.length > 0) ledger.renew(alive);
+  };
+
+  const server = new ProcessorServer({
+    protocol,
+    front: new FrontPipeline({
+      snapshot: () => snapshots.current,
+      lookupKey: (hash) => snapshots.keys.get(hash),
+      ledger,
+      capabilities: settings.envoyFeatures === 'all' ? ALL_CAPABILITIES : LEAST_CAPABILITIES,
+      now: Date.now,
+      elapsed: () => performance.now(),
+      random: Math.random,
+    }),
+    attempts: { snapshot: snapshotFor },
+    maxMessageBytes: LARGEST_BODY_BYTES,
+    serving: () => snapshots.current !== undefined,
+    onAccessLog,
+    onAnswer: () => undefined,
+    onFault: (leg, error) => logger.error({ leg, error }, 'an exchange with Envoy failed'),
+  });
+  distribution.start();
+  await server.listen(processorSocket(settings, index));
+
+  stopWhenAsked(
+    async () => {
+      await server.drain(settings.drainSeconds * 1000);
+      distribution.stop();
+      await ledger.close(STOP_MARGIN_MS);
+      redis.disconnect();
+    },
+    settings.drainSeconds * 1000 + STOP_MARGIN_MS,
+  );
+  announceReady();
+  return undefined;
+}

@@ -1,0 +1,114 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { createdKeySchema, keyListSchema } from '../admin/contract.ts';
+import { readOrCreateAdminToken } from '../admin/token.ts';
+import { processEnvironment, type Settings } from '../config/env.ts';
+import type { Endpoints } from '../up/endpoints.ts';
+import { runUp, type RunningSystem } from '../up/up.ts';
+import { buildBootstrap } from '../xds/build/bootstrap.ts';
+
+/** Envoy takes no more requests at this much heap, and gives memory back before. */
+const ENVOY_MAX_HEAP_BYTES = 2 * 1024 ** 3;
+const ENVOY_MAX_CONNECTIONS = 50_000;
+const FIRST_USER = 'admin';
+
+/** Envoy's bootstrap for the all-in-one, as JSON. */
+export function bootstrapText(settings: Settings, endpoints: Endpoints): string {
+  const { envoyAdmin, ads, adminApi } = endpoints.sockets;
+  return JSON.stringify(
+    buildBootstrap({
+      nodeId: 'limen-all-in-one',
+      adminSocket: envoyAdmin,
+      adsSocket: ads,
+      controlSocket: adminApi,
+      consoleAddress: settings.consoleAddress,
+      consolePort: settings.consolePort,
+      maxHeapBytes: ENVOY_MAX_HEAP_BYTES,
+      maxDownstreamConnections: ENVOY_MAX_CONNECTIONS,
+    }),
+  );
+}
+
+/** `limen up`: everything on this machine. Resolves with the exit status. */
+export async function up(settings: Settings, root: string): Promise<number> {
+  const terminal = process.stderr;
+  return runUp(
+    {
+      settings,
+      root,
+      main: [process.execPath, join(root, 'src/main.ts')],
+      environment: processEnvironment(),
+      envoyBootstrap: (endpoints) => bootstrapText(settings, endpoints),
+      terminal,
+    },
+    async (system) => {
+      await welcome(settings, system, (text) => terminal.write(text));
+    },
+  );
+}
+
+async function welcome(
+  settings: Settings,
+  _system: RunningSystem,
+  write: (text: string) => void,
+): Promise<void> {
+  const gateway = `http://${shownHost(settings.gatewayAddress)}:${settings.gatewayPort}`;
+  const admin = adminClient(settings);
+  const key = await firstKey(admin);
+  const model = await firstModel(admin);
+  const shownKey = key ?? '$LIMEN_API_KEY';
+  write(
+    [
+      '',
+      `  Limen is ready: ${gateway}`,
+      `  admin API:      http://${shownHost(settings.consoleAddress)}:${settings.consolePort}`,
+      '',
+      ...(key === undefined
+        ? ['  Your keys are as they were. A new one:  npx limen keys create --user NAME']
+        : [`  Your first key, shown only now:  ${key}`]),
+      '',
+      '  Try it:',
+      '',
+      `  curl ${gateway}/v1/chat/completions -H "authorization: Bearer ${shownKey}" -H "content-type: application/json" -d '{"model":"${model}","messages":[{"role":"user","content":"Hello"}]}'`,
+      '',
+      '  Ctrl-C stops everything.  npx limen doctor says how all of it is.',
+      '',
+    ].join('\n'),
+  );
+}
+
+function shownHost(address: string): string {
+  if (address === '0.0.0.0' || address === '::') return 'localhost';
+  return address.includes(':') ? `[${address}]` : address;
+}
+
+type AdminCall = (method: string, path: string, body?: unknown) => Promise<unknown>;
+
+function adminClient(settings: Settings): AdminCall {
+  const base = settings.adminUrl ?? `http://${shownHost(settings.consoleAddress)}:${settings.consolePort}`;
+  const token = settings.adminToken ?? readOrCreateAdminToken(settings.data);
+  return async (method, path, body) => {
+    const response = await fetch(`${base}/api/v1${path}`, {
+      method,
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    if (!response.ok) throw new Error(`the admin API answered ${response.status} to ${method} ${path}`);
+    return response.json();
+  };
+}
+
+/** Makes a key where there has never been one; undefined where there has. */
+async function firstKey(admin: AdminCall): Promise<string | undefined> {
+  const { keys } = keyListSchema.parse(await admin('GET', '/keys?limit=1'));
+  if (keys.length > 0) return undefined;
+  return createdKeySchema.parse(await admin('POST', '/keys', { user: FIRST_USER })).key;
+}
+
+const modelsSchema = z.object({ resources: z.array(z.object({ metadata: z.object({ name: z.string() }) })) });
+
+async function firstModel(admin: AdminCall): Promise<string> {
+  const { resources } = modelsSchema.parse(await admin('GET', '/resources/Model'));
+  const names = resources.map(({ metadata }) => metadata.name);
+  return names.includes('demo') ? 'demo' : (names[0] ?? 'MODEL');
+}

@@ -1,0 +1,217 @@
+import { readFile } from 'node:fs/promises';
+import { openStoredResources } from '../admin/stored-resources.ts';
+import type { OtherSources } from '../admin/resource-service.ts';
+import type { Environment } from '../config/env.ts';
+import type { ConfigIssue } from '../config/load/issue.ts';
+import type { LoadResult } from '../config/load/load.ts';
+import { mergeSources } from '../config/merge.ts';
+import type { SourcedResource } from '../config/origin.ts';
+import { resolveSecrets, type ResolvedSecrets } from '../config/secrets.ts';
+import type { ResourceStore, VirtualKeyStore } from '../core/configuration-store.ts';
+import type { Snapshot, SnapshotGateway, VirtualKey } from '../core/snapshot.ts';
+import { buildSnapshot, type BuiltSnapshot } from '../snapshot/build.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import type { Vault } from '../vault/vault.ts';
+import type { ListenerCertificate } from '../xds/build/index.ts';
+import { KeyDirectory, type KeyChange } from './key-directory.ts';
+import type { Configuration } from './publisher.ts';
+
+export interface ConfigurationCenterOptions {
+  readonly resources: ResourceStore;
+  readonly keys: VirtualKeyStore;
+  readonly vault: Vault;
+  readonly environment: Environment;
+  /** Resources that the environment implies, and the demo. */
+  readonly implied: Pick<OtherSources, 'environment' | 'builtIn'>;
+  readonly publish: (configuration: Configuration) => Promise<void>;
+  readonly publishKeys: (change: KeyChange) => void;
+  readonly logger: Logger;
+  /** Unix time in milliseconds. */
+  readonly now: () => number;
+}
+
+/** How often secret files and certificates are looked at, and the keys that have expired let go. */
+const SECRETS_POLL_MS = 2000;
+
+/**
+ * Where all sources meet: the file, the database, the environment. Each change of one of them is merged with the
+ * rest; what is right is published, what is wrong is kept as issues beside the last good configuration.
+ */
+export class ConfigurationCenter {
+  readonly #options: ConfigurationCenterOptions;
+  readonly #directory = new KeyDirectory();
+  #file: Pick<LoadResult, 'resources' | 'issues' | 'invalid'> = {
+    resources: [],
+    issues: [],
+    invalid: new Set(),
+  };
+  #goodFile: Pick<LoadResult, 'resources' | 'invalid'> = { resources: [], invalid: new Set() };
+  #database: readonly SourcedResource[] = [];
+  #databaseWarnings: readonly ConfigIssue[] = [];
+  #merged: readonly SourcedResource[] = [];
+  #mergeIssues: readonly ConfigIssue[] = [];
+  #mergeWarnings: readonly ConfigIssue[] = [];
+  #built: BuiltSnapshot | undefined;
+  #resolved: ResolvedSecrets = { providers: {}, keys: [], warnings: [] };
+  #certificate: ListenerCertificate | undefined;
+  #fingerprint = '';
+  #work: Promise<void> = Promise.resolve();
+  #poll: NodeJS.Timeout | undefined;
+
+  constructor(options: ConfigurationCenterOptions) {
+    this.#options = options;
+  }
+
+  /** Everything in force, of all sources. */
+  get inForce(): readonly SourcedResource[] {
+    return this.#merged;
+  }
+
+  get snapshot(): Snapshot | undefined {
+    return this.#built?.snapshot;
+  }
+
+  /** Sources beside the database, as an apply is checked against them. */
+  get otherSources(): OtherSources {
+    return { file: this.#goodFile.resources, invalid: this.#goodFile.invalid, ...this.#options.implied };
+  }
+
+  /** What keeps the latest configuration from being in force. */
+  get issues(): readonly ConfigIssue[] {
+    return this.#file.issues.length > 0 ? this.#file.issues : this.#mergeIssues;
+  }
+
+  get warnings(): readonly ConfigIssue[] {
+    const secrets = this.#resolved.warnings.map(({ resource, message }): ConfigIssue => ({
+      resource,
+      path: '',
+      message,
+    }));
+    return [...this.#mergeWarnings, ...this.#databaseWarnings, ...secrets];
+  }
+
+  /** Whether the credential of a provider could be read. */
+  hasSecret(provider: string): boolean {
+    return Object.hasOwn(this.#resolved.providers, provider);
+  }
+
+  /** Reads everything for the first time and publishes it. */
+  async start(file: LoadResult | undefined): Promise<void> {
+    if (file !== undefined) this.#takeFile(file);
+    await this.#readDatabase();
+    await this.#readKeys();
+    await this.#rebuild();
+    this.#poll = setInterval(() => this.#enqueue(() => this.#refresh()), SECRETS_POLL_MS);
+    this.#poll.unref();
+  }
+
+  /** The file has changed. */
+  onFile(result: LoadResult): Promise<void> {
+    return this.#enqueue(async () => {
+      this.#takeFile(result);
+      await this.#rebuild();
+    });
+  }
+
+  /** Resources of the database have changed. */
+  onResources(): Promise<void> {
+    return this.#enqueue(async () => {
+      await this.#readDatabase();
+      await this.#rebuild();
+    });
+  }
+
+  /** Keys of the database have changed. */
+  onKeys(): Promise<void> {
+    return this.#enqueue(() => this.#readKeys());
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#poll);
+    await this.#work;
+  }
+
+  #enqueue(step: () => Promise<void>): Promise<void> {
+    const done = this.#work.then(step);
+    this.#work = done.catch((error: unknown) => {
+      this.#options.logger.error({ error }, 'a change of configuration could not be brought into force');
+    });
+    return this.#work;
+  }
+
+  #takeFile(result: LoadResult): void {
+    this.#file = result;
+    if (result.issues.length === 0) this.#goodFile = result;
+    else this.#options.logger.warn({ issues: result.issues.length }, 'the configuration file has errors');
+  }
+
+  async #readDatabase(): Promise<void> {
+    const { resources, warnings } = openStoredResources(
+      await this.#options.resources.list(),
+      this.#options.vault,
+    );
+    this.#database = resources;
+    this.#databaseWarnings = warnings;
+  }
+
+  async #readKeys(): Promise<void> {
+    this.#publishKeys(this.#directory.setStored(await this.#options.keys.listActive(this.#options.now())));
+  }
+
+  #publishKeys(change: KeyChange): void {
+    if (change.upsert.length > 0 || change.remove.length > 0) this.#options.publishKeys(change);
+  }
+
+  async #rebuild(): Promise<void> {
+    const merged = mergeSources({ ...this.otherSources, database: this.#database });
+    this.#mergeIssues = merged.issues;
+    this.#mergeWarnings = merged.warnings;
+    if (merged.issues.length > 0) return;
+    this.#merged = merged.resources;
+    this.#built = buildSnapshot(merged.resources.map(({ resource }) => resource));
+    await this.#refresh();
+  }
+
+  /** Reads secrets and certificates afresh, and publishes if anything differs from what is in force. */
+  async #refresh(): Promise<void> {
+    const built = this.#built;
+    if (built === undefined) return;
+    const { environment, publish, logger } = this.#options;
+    this.#resolved = await resolveSecrets(built, environment);
+    this.#publishKeys(this.#directory.setDeclared(this.#inForceKeys(this.#resolved.keys)));
+    this.#certificate = await readCertificate(built.snapshot.gateway, this.#certificate, logger);
+    const listenerCertificate = this.#certificate;
+    const fingerprint = JSON.stringify([
+      built.snapshot.version,
+      this.#resolved.providers,
+      listenerCertificate,
+    ]);
+    if (fingerprint === this.#fingerprint) return;
+    await publish({ snapshot: built.snapshot, secrets: this.#resolved.providers, listenerCertificate });
+    this.#fingerprint = fingerprint;
+  }
+
+  #inForceKeys(keys: readonly VirtualKey[]): readonly VirtualKey[] {
+    const now = this.#options.now();
+    return keys.filter((key) => key.expiresAt === undefined || key.expiresAt > now);
+  }
+}
+
+async function readCertificate(
+  { tls }: SnapshotGateway,
+  lastGood: ListenerCertificate | undefined,
+  logger: Logger,
+): Promise<ListenerCertificate | undefined> {
+  if (tls === undefined) return undefined;
+  try {
+    const [certificate, key, clientCa] = await Promise.all([
+      readFile(tls.certificateFile, 'utf8'),
+      readFile(tls.keyFile, 'utf8'),
+      tls.clientCaFile === undefined ? undefined : readFile(tls.clientCaFile, 'utf8'),
+    ]);
+    return { certificate, key, clientCa };
+  } catch (error) {
+    logger.error({ error }, 'the certificate of the listener cannot be read; the last good one stays');
+    return lastGood;
+  }
+}

@@ -1,0 +1,74 @@
+import { describe, expect, it, vi } from 'vitest';
+import type { Snapshot } from '../core/snapshot.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import type { OrderedResult } from '../xds/ads/ordered-publisher.ts';
+import { Publisher } from './publisher.ts';
+
+function snapshot(version: string): Snapshot {
+  return {
+    version,
+    gateway: {
+      trust: { hops: 0, internalRanges: [] },
+      cors: { allowOrigins: [] },
+      limits: { requestBody: 1, bytesInFlightPerWorker: 1 },
+      timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
+      retries: { attempts: 1 },
+    },
+    providers: {},
+    models: {},
+    aliases: {},
+    prefixes: [],
+  };
+}
+
+function setUp(answer: (call: number) => OrderedResult) {
+  const log: string[] = [];
+  let calls = 0;
+  const publisher = new Publisher({
+    envoy: {
+      publish: async (_resources, prepareWorkers) => {
+        calls += 1;
+        log.push(`envoy ${calls}`);
+        await prepareWorkers();
+        return answer(calls);
+      },
+    },
+    workers: {
+      publishSnapshot: ({ version }) => log.push(`workers ${version}`),
+      settled: vi.fn(async () => undefined),
+    },
+    build: () => ({ clusters: {}, secrets: {}, listeners: {}, routes: {} }),
+    logger: createLogger('test', 'silent'),
+    acknowledgeMs: 10,
+  });
+  return { publisher, log };
+}
+
+const inForce: OrderedResult = { state: 'in force', acknowledged: [], timedOut: [] };
+const refused: OrderedResult = {
+  state: 'refused',
+  nacked: [{ node: 'e', kind: 'listeners', message: 'no' }],
+};
+
+describe('Publisher', () => {
+  it('brings one configuration after the other into force, and skips those that were overtaken', async () => {
+    const { publisher, log } = setUp(() => inForce);
+    const all = ['a', 'b', 'c'].map((version) =>
+      publisher.publish({ snapshot: snapshot(version), secrets: {} }),
+    );
+    await Promise.all(all);
+    expect(log).toEqual(['envoy 1', 'workers a', 'envoy 2', 'workers c']);
+    expect(publisher.inForce?.version).toBe('c');
+  });
+
+  it('takes back from the workers what an Envoy refused', async () => {
+    const { publisher, log } = setUp((call) => (call === 2 ? refused : inForce));
+    await publisher.publish({ snapshot: snapshot('a'), secrets: {} });
+    await publisher.publish({ snapshot: snapshot('b'), secrets: {} });
+    expect(log).toEqual(['envoy 1', 'workers a', 'envoy 2', 'workers b', 'workers a']);
+    expect(publisher.inForce?.version).toBe('a');
+    expect(publisher.refused).toHaveLength(1);
+    await publisher.publish({ snapshot: snapshot('c'), secrets: {} });
+    expect(publisher.refused).toEqual([]);
+  });
+});

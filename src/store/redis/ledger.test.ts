@@ -1,0 +1,275 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import type { Redis } from 'ioredis';
+import { TestRedis } from '../../../test/support/redis.ts';
+import type { GatewayLogRow, Intent } from '../../core/ledger.ts';
+import { makeUsage } from '../../core/usage.ts';
+import { createLogger } from '../../telemetry/logger.ts';
+import { connectRedis, redisReady } from './connection.ts';
+import { RedisIntentBook } from './intent-book.ts';
+import { ledgerKeys } from './ledger-keys.ts';
+import { RedisLedger, type RedisLedgerOptions } from './ledger.ts';
+import { RedisRowQueue } from './row-queue.ts';
+
+const logger = createLogger('test', 'silent');
+let server: TestRedis;
+let redis: Redis;
+const open: Redis[] = [];
+
+async function connect(commandTimeoutMs = 2000): Promise<Redis> {
+  const connection = connectRedis({ url: server.url, logger, commandTimeoutMs });
+  open.push(connection);
+  await redisReady(connection, 10_000);
+  return connection;
+}
+
+beforeAll(async () => {
+  server = await TestRedis.start();
+  redis = await connect();
+});
+
+afterEach(async () => {
+  await server.signal('SIGCONT');
+});
+
+afterAll(async () => {
+  for (const connection of open) connection.disconnect();
+  await server.stop();
+});
+
+let domains = 0;
+function freshDomain(): string {
+  domains += 1;
+  return `test-${domains}`;
+}
+
+function observer() {
+  return { admitFailed: vi.fn(), settled: vi.fn(), dropped: vi.fn(), settleFailed: vi.fn() };
+}
+
+function ledgerOf(domain: string, over: Partial<RedisLedgerOptions> = {}) {
+  const seen = observer();
+  const ledger = new RedisLedger({ redis, logger, observer: seen, domain, ...over });
+  return { ledger, seen };
+}
+
+function intent(requestId: string): Intent {
+  return {
+    requestId,
+    time: 1_795_242_490_771,
+    keyId: 'key-1',
+    user: 'ada',
+    team: '',
+    format: 'chat',
+    modelAsked: 'fast',
+    model: 'fast',
+    stream: false,
+    inputEstimate: 10,
+    snapshot: 'abc',
+  };
+}
+
+function row(requestId: string, revision: 1 | 2 = 2): GatewayLogRow {
+  const { inputEstimate: _, ...rest } = intent(requestId);
+  return {
+    ...rest,
+    revision,
+    provider: 'openai',
+    providerModel: 'gpt',
+    attempts: 1,
+    status: 200,
+    errorCode: '',
+    usage: makeUsage({ input: 5, output: 6 }),
+    usageSource: 'provider',
+    costUsd: 0.001,
+    timeToFirstTokenMs: 1,
+    durationMs: 2,
+    limenMicros: 3,
+    responseBytes: 4,
+  };
+}
+
+function requestIds(rows: readonly { readonly json: string }[]): unknown[] {
+  return rows.map(({ json }) => {
+    const parsed: unknown = JSON.parse(json);
+    return typeof parsed === 'object' && parsed !== null && 'requestId' in parsed
+      ? parsed.requestId
+      : undefined;
+  });
+}
+
+describe('RedisLedger', () => {
+  it('writes an intent, and settling turns it into a row', async () => {
+    const domain = freshDomain();
+    const { ledger, seen } = ledgerOf(domain);
+    const book = new RedisIntentBook(redis, domain);
+    const id = await ledger.admit(intent('a'));
+    expect(id).toMatch(/^\d+-\d+$/);
+    expect(await book.backlog()).toEqual({ intents: 1, rows: 0 });
+
+    ledger.settle(row('a'), id);
+    ledger.settle(row('never-admitted'), '');
+    expect(await ledger.close(5000)).toBe(0);
+    expect(await book.backlog()).toEqual({ intents: 0, rows: 2 });
+    expect(seen.settled).toHaveBeenCalledWith(2);
+
+    const queue = new RedisRowQueue(await connect(), domain);
+    const rows = await queue.read(10, 0);
+    expect(requestIds(rows)).toEqual(['a', 'never-admitted']);
+    expect(await queue.read(10, 0)).toEqual([]);
+    await queue.acknowledge(rows.map(({ id: entry }) => entry));
+    expect(await book.backlog()).toEqual({ intents: 0, rows: 0 });
+  });
+
+  it('sends many rows in batches', async () => {
+    const domain = freshDomain();
+    const { ledger } = ledgerOf(domain);
+    for (let index = 0; index < 1000; index += 1) ledger.settle(row(String(index)), '');
+    expect(await ledger.close(10_000)).toBe(0);
+    expect(await new RedisIntentBook(redis, domain).backlog()).toMatchObject({ rows: 1000 });
+  });
+
+  it('writes no intent beyond the limit, and says so', async () => {
+    const { ledger, seen } = ledgerOf(freshDomain(), { maxOpenIntents: 2 });
+    expect(await ledger.admit(intent('a'))).not.toBe('');
+    expect(await ledger.admit(intent('b'))).not.toBe('');
+    expect(await ledger.admit(intent('c'))).toBe('');
+    expect(seen.admitFailed).toHaveBeenCalledExactlyOnceWith('full');
+  });
+
+  it('keeps rows while the stream is full, drops the oldest beyond its own bound, and counts them', async () => {
+    const domain = freshDomain();
+    const { ledger, seen } = ledgerOf(domain, { maxWaitingRows: 1, maxQueuedRows: 3 });
+    ledger.settle(row('first'), '');
+    await vi.waitFor(() => expect(ledger.queued).toBe(0), 5000);
+    for (const name of ['lost', 'b', 'c', 'd']) ledger.settle(row(name), '');
+    expect(seen.dropped).toHaveBeenCalledExactlyOnceWith(1);
+    await vi.waitFor(() => expect(seen.settleFailed).toHaveBeenCalled(), 5000);
+    expect(ledger.queued).toBe(3);
+
+    const queue = new RedisRowQueue(await connect(), domain);
+    const found: unknown[] = [];
+    await vi.waitFor(
+      async () => {
+        const rows = await queue.read(10, 0);
+        await queue.acknowledge(rows.map(({ id }) => id));
+        found.push(...requestIds(rows));
+        // A batch goes whole or not at all, so three rows never fit into a stream of one.
+        expect(found).toEqual(['first']);
+      },
+      { timeout: 10_000 },
+    );
+    expect(await ledger.close(100)).toBe(3);
+  });
+
+  it('fails fast while Redis is gone, keeps the rows, and sends them when it is back', async () => {
+    const domain = freshDomain();
+    const { ledger, seen } = ledgerOf(domain);
+    const id = await ledger.admit(intent('a'));
+    await server.signal('SIGKILL');
+    await vi.waitFor(() => expect(redis.status).not.toBe('ready'), 5000);
+    const before = performance.now();
+    expect(await ledger.admit(intent('b'))).toBe('');
+    expect(performance.now() - before).toBeLessThan(500);
+    expect(seen.admitFailed).toHaveBeenCalledWith('away');
+    ledger.settle(row('a'), id);
+    ledger.settle(row('b'), '');
+    await vi.waitFor(() => expect(seen.settleFailed).toHaveBeenCalled(), 5000);
+
+    await server.start();
+    await vi.waitFor(() => expect(ledger.queued).toBe(0), 15_000);
+    expect(await new RedisIntentBook(redis, domain).backlog()).toEqual({ intents: 0, rows: 2 });
+    expect(await ledger.admit(intent('c'))).not.toBe('');
+  });
+
+  it('waits for a silent Redis no longer than the command timeout, then not at all', async () => {
+    const impatient = await connect(100);
+    const { ledger, seen } = ledgerOf(freshDomain(), { redis: impatient });
+    await server.signal('SIGSTOP');
+    for (let index = 0; index < 3; index += 1) expect(await ledger.admit(intent('a'))).toBe('');
+    // The one that asks again, and then those that do not.
+    for (let index = 0; index < 20; index += 1) expect(await ledger.admit(intent('a'))).toBe('');
+    const reasons = seen.admitFailed.mock.calls.flat();
+    expect(reasons.slice(0, 3)).toEqual(['timeout', 'timeout', 'timeout']);
+    expect(reasons.filter((reason) => reason === 'skipped').length).toBeGreaterThanOrEqual(15);
+    await server.signal('SIGCONT');
+    await vi.waitFor(async () => expect(await ledger.admit(intent('a'))).not.toBe(''), {
+      timeout: 10_000,
+      interval: 100,
+    });
+  });
+});
+
+describe('RedisIntentBook', () => {
+  it('finds what lapsed, leaves what was renewed or settled, and closes each intent once', async () => {
+    const domain = freshDomain();
+    const { ledger } = ledgerOf(domain, { leaseMs: 60_000 });
+    const book = new RedisIntentBook(redis, domain);
+    const lapsed = await ledger.admit(intent('lapsed'));
+    const alive = await ledger.admit(intent('alive'));
+    const settled = await ledger.admit(intent('settled'));
+    expect(await book.lapsed(60_000, 10)).toEqual([]);
+
+    ledger.renew([alive, settled, '', '1-1']);
+    await vi.waitFor(async () => expect(await redis.zcard(ledgerKeys(domain).leases)).toBe(2), 5000);
+    const found = await book.lapsed(0, 10);
+    expect(found).toEqual([{ intentId: lapsed, json: JSON.stringify(intent('lapsed')) }]);
+
+    ledger.settle(row('settled'), settled);
+    await ledger.close(5000);
+    const closings = [
+      { intentId: lapsed, row: row('lapsed', 1) },
+      { intentId: alive, row: row('alive', 1) },
+      { intentId: settled, row: row('settled', 1) },
+    ];
+    expect(await book.close(closings, 60_000)).toBe(0);
+    expect(await book.close(closings, 0)).toBe(1);
+    expect(await book.close(closings, 0)).toBe(0);
+    expect(await book.backlog()).toEqual({ intents: 1, rows: 2 });
+    expect(await redis.zrange(ledgerKeys(domain).leases, '0', '-1')).toEqual([alive]);
+  });
+
+  it('looks past a page of live streams, and takes no more than it was asked for', async () => {
+    const domain = freshDomain();
+    const { ledger } = ledgerOf(domain);
+    const alive = await Promise.all(
+      Array.from({ length: 600 }, (_, index) => ledger.admit(intent(String(index)))),
+    );
+    const lapsed = await Promise.all(['x', 'y', 'z'].map((name) => ledger.admit(intent(name))));
+    ledger.renew(alive);
+    await vi.waitFor(async () => expect(await redis.zcard(ledgerKeys(domain).leases)).toBe(600), 10_000);
+    const book = new RedisIntentBook(redis, domain);
+    expect((await book.lapsed(0, 10)).map(({ intentId }) => intentId)).toEqual(lapsed);
+    expect(await book.lapsed(0, 2)).toHaveLength(2);
+    await ledger.close(1000);
+  });
+
+  it('lets one lead at a time', async () => {
+    const domain = freshDomain();
+    const first = new RedisIntentBook(redis, domain);
+    const second = new RedisIntentBook(redis, domain);
+    expect(await first.lead(60_000)).toBe(true);
+    expect(await second.lead(60_000)).toBe(false);
+    expect(await first.lead(1)).toBe(true);
+    await vi.waitFor(async () => expect(await second.lead(60_000)).toBe(true), 5000);
+  });
+});
+
+describe('RedisRowQueue', () => {
+  it('waits for the first row, gives each to one reader, and gives back what was never acknowledged', async () => {
+    const domain = freshDomain();
+    const { ledger } = ledgerOf(domain);
+    const first = new RedisRowQueue(await connect(10_000), domain);
+    const second = new RedisRowQueue(await connect(10_000), domain);
+    expect(await first.read(10, 1)).toEqual([]);
+    const waiting = first.read(10, 5000);
+    ledger.settle(row('a'), '');
+    await ledger.close(5000);
+    const taken = await waiting;
+    expect(requestIds(taken)).toEqual(['a']);
+    expect(await second.read(10, 0)).toEqual([]);
+    expect(await second.reclaim(60_000, 10)).toEqual([]);
+    expect(await second.reclaim(0, 10)).toEqual(taken);
+    await second.acknowledge(taken.map(({ id }) => id));
+    expect(await first.reclaim(0, 10)).toEqual([]);
+  });
+});

@@ -1,0 +1,200 @@
+import OpenAI from 'openai';
+import {
+  classNames,
+  type ClientDriver,
+  type ClientError,
+  type Conversation,
+  type Outcome,
+  parsedOrText,
+  type Target,
+  type Turn,
+} from './driver.ts';
+
+function clientFor({ url, key }: Target, maxRetries?: number): OpenAI {
+  return new OpenAI({
+    baseURL: `${url}/v1`,
+    apiKey: key,
+    ...(maxRetries === undefined ? {} : { maxRetries }),
+  });
+}
+
+function describeError(error: unknown): ClientError {
+  const api = error instanceof OpenAI.APIError ? error : undefined;
+  return {
+    classes: classNames(error),
+    status: api?.status ?? null,
+    code: api?.code ?? null,
+    type: api?.type ?? null,
+    message: error instanceof Error ? error.message : String(error),
+    retryAfter: api?.headers?.get('retry-after') ?? null,
+    requestId: api?.requestID ?? null,
+  };
+}
+
+function firstMessages(conversation: Conversation): OpenAI.ChatCompletionMessageParam[] {
+  const { system, prompt, image } = conversation;
+  const content: OpenAI.ChatCompletionContentPart[] | string = image
+    ? [
+        { type: 'text', text: prompt },
+        { type: 'image_url', image_url: { url: `data:${image.mediaType};base64,${image.base64}` } },
+      ]
+    : prompt;
+  return [
+    ...(system === undefined ? [] : [{ role: 'system' as const, content: system }]),
+    { role: 'user', content },
+  ];
+}
+
+function parametersFor(
+  conversation: Conversation,
+  messages: OpenAI.ChatCompletionMessageParam[],
+): OpenAI.ChatCompletionCreateParamsNonStreaming {
+  const { tools, stop, maxOutputTokens } = conversation;
+  return {
+    model: conversation.model,
+    messages,
+    ...(stop ? { stop: [...stop] } : {}),
+    ...(maxOutputTokens === undefined ? {} : { max_completion_tokens: maxOutputTokens }),
+    ...(tools
+      ? {
+          tools: tools.map(({ name, description, parameters }) => ({
+            type: 'function' as const,
+            function: { name, description, parameters: { ...parameters } },
+          })),
+        }
+      : {}),
+  };
+}
+
+interface PendingTurn {
+  turn: Turn;
+  error: unknown;
+}
+
+async function whole(
+  client: OpenAI,
+  parameters: OpenAI.ChatCompletionCreateParamsNonStreaming,
+): Promise<Turn> {
+  const completion = await client.chat.completions.create(parameters);
+  const choice = completion.choices[0];
+  return {
+    text: choice?.message.content ?? choice?.message.refusal ?? '',
+    pieces: 1,
+    toolCalls: (choice?.message.tool_calls ?? []).map((call) =>
+      call.type === 'function'
+        ? { id: call.id, name: call.function.name, arguments: parsedOrText(call.function.arguments) }
+        : { id: call.id, name: call.custom.name, arguments: call.custom.input },
+    ),
+    finish: choice?.finish_reason ?? null,
+    stopSequence: null,
+    model: completion.model,
+    usage: completion.usage ? { ...completion.usage } : null,
+    left: false,
+  };
+}
+
+async function streamed(
+  client: OpenAI,
+  parameters: OpenAI.ChatCompletionCreateParamsNonStreaming,
+  conversation: Conversation,
+): Promise<PendingTurn> {
+  const pieces: string[] = [];
+  const calls: { id: string; name: string; text: string }[] = [];
+  let finish: string | null = null;
+  let model: string | null = null;
+  let usage: Record<string, unknown> | null = null;
+  let left = false;
+  let failure: unknown;
+  try {
+    const stream = await client.chat.completions.create({
+      ...parameters,
+      stream: true,
+      ...(conversation.includeUsage ? { stream_options: { include_usage: true } } : {}),
+    });
+    for await (const chunk of stream) {
+      model ??= chunk.model;
+      if (chunk.usage) usage = { ...chunk.usage };
+      const choice = chunk.choices[0];
+      const text = choice?.delta.content ?? choice?.delta.refusal;
+      if (text) pieces.push(text);
+      for (const delta of choice?.delta.tool_calls ?? []) {
+        const call = (calls[delta.index] ??= { id: '', name: '', text: '' });
+        call.id += delta.id ?? '';
+        call.name += delta.function?.name ?? '';
+        call.text += delta.function?.arguments ?? '';
+      }
+      finish = choice?.finish_reason ?? finish;
+      if (conversation.leaveAfterPieces !== undefined && pieces.length >= conversation.leaveAfterPieces) {
+        left = true;
+        stream.controller.abort();
+        break;
+      }
+    }
+  } catch (error) {
+    failure = error;
+  }
+  const toolCalls = calls.map(({ id, name, text }) => ({ id, name, arguments: parsedOrText(text) }));
+  return {
+    turn: {
+      text: pieces.join(''),
+      pieces: pieces.length,
+      toolCalls,
+      finish,
+      stopSequence: null,
+      model,
+      usage,
+      left,
+    },
+    error: failure,
+  };
+}
+
+async function converse(target: Target, conversation: Conversation): Promise<Outcome> {
+  const client = clientFor(target, conversation.maxRetries);
+  const messages = firstMessages(conversation);
+  const turns: Turn[] = [];
+  try {
+    for (;;) {
+      const parameters = parametersFor(conversation, messages);
+      const { turn, error } = conversation.stream
+        ? await streamed(client, parameters, conversation)
+        : { turn: await whole(client, parameters), error: undefined };
+      turns.push(turn);
+      if (error !== undefined) return { turns, error: describeError(error) };
+      if (turns.length > 1 || turn.toolCalls.length === 0 || !conversation.toolResults)
+        return { turns, error: null };
+      messages.push({
+        role: 'assistant',
+        content: turn.text === '' ? null : turn.text,
+        tool_calls: turn.toolCalls.map((call) => ({
+          id: call.id,
+          type: 'function',
+          function: { name: call.name, arguments: JSON.stringify(call.arguments) },
+        })),
+      });
+      for (const call of turn.toolCalls) {
+        const content = conversation.toolResults[call.name] ?? 'no result';
+        messages.push({ role: 'tool', tool_call_id: call.id, content });
+      }
+    }
+  } catch (error) {
+    return { turns, error: describeError(error) };
+  }
+}
+
+/** The `openai` package of npm. */
+export const openaiTypescript: ClientDriver = {
+  name: 'openai (TypeScript)',
+  kind: 'openai',
+  converse,
+  async listModels(target) {
+    const models: string[] = [];
+    try {
+      for await (const model of clientFor(target, 0).models.list()) models.push(model.id);
+      return { models, error: null };
+    } catch (error) {
+      return { models, error: describeError(error) };
+    }
+  },
+  close: () => Promise.resolve(),
+};
