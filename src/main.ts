@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { text as readAll } from 'node:stream/consumers';
 import { z } from 'zod';
+import { registerAdminCommands } from './cli/index.ts';
 import {
   processEnvironment,
   readSettings,
@@ -67,6 +69,17 @@ Examples:
     limen.command('clickhouse').description('run the embedded ClickHouse engine behind its HTTP interface'),
     async (settings) => (await import('./commands/clickhouse.ts')).clickhouse(settings),
   );
+  registerAdminCommands(limen, {
+    settings: () => readSettings(processEnvironment()),
+    environment: processEnvironment(),
+    root: ROOT,
+    out: (text) => void process.stdout.write(`${text}\n`),
+    err: (text) => void process.stderr.write(`${text}\n`),
+    stdin: () => readAll(process.stdin),
+    setExitCode: (code) => {
+      process.exitCode = code;
+    },
+  });
   return limen;
 }
 

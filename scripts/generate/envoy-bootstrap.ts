@@ -29,5 +29,7 @@ export function generate(): GeneratedFiles {
     maxHeapBytes: MAX_HEAP_BYTES,
     maxDownstreamConnections: MAX_CONNECTIONS,
   });
-  return { 'envoy/bootstrap.yaml': HEADER + stringify(bootstrap, { lineWidth: 0, aliasDuplicateObjects: false }) };
+  return {
+    'envoy/bootstrap.yaml': HEADER + stringify(bootstrap, { lineWidth: 0, aliasDuplicateObjects: false }),
+  };
 }

@@ -8,7 +8,10 @@ import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startAdmin, type TestAdmin } from '../../test/support/admin.ts';
 import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts';
 import { LARGEST_BODY_BYTES } from './body.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import type { StatusSource } from './contract.ts';
 import { diffFields } from './diff.ts';
+import { createAdminServer } from './server.ts';
 import { createTokenCheck, readAdminToken, readOrCreateAdminToken } from './token.ts';
 
 let server: TestPostgres;
@@ -59,7 +62,9 @@ describe('access', () => {
       const response = await fetch(`${admin.url}${path}`, { headers });
       expect(response.status).toBe(401);
       expect(response.headers.get('www-authenticate')).toContain('Bearer');
-      expect(await response.json()).toEqual({ error: { code: 'unauthorized', message: 'The admin token is missing or wrong.' } });
+      expect(await response.json()).toEqual({
+        error: { code: 'unauthorized', message: 'The admin token is missing or wrong.' },
+      });
     }
   });
 
@@ -110,7 +115,14 @@ describe('access', () => {
     const check = createTokenCheck('admin-0123456789');
     expect(check('Bearer admin-0123456789')).toBe(true);
     expect(check('bearer   admin-0123456789')).toBe(true);
-    for (const header of [undefined, '', 'Bearer', 'Bearer admin-012345678', 'Bearer admin-01234567890', 'admin-0123456789']) {
+    for (const header of [
+      undefined,
+      '',
+      'Bearer',
+      'Bearer admin-012345678',
+      'Bearer admin-01234567890',
+      'admin-0123456789',
+    ]) {
       expect(check(header)).toBe(false);
     }
   });
@@ -118,8 +130,14 @@ describe('access', () => {
 
 describe('requests', () => {
   it('get a clear answer when they are not right', async () => {
-    expect(await admin.call('GET', '/api/v1/nothing')).toMatchObject({ status: 404, body: { error: { code: 'not_found' } } });
-    expect(await admin.call('PUT', '/api/v1/keys')).toMatchObject({ status: 405, body: { error: { code: 'method_not_allowed' } } });
+    expect(await admin.call('GET', '/api/v1/nothing')).toMatchObject({
+      status: 404,
+      body: { error: { code: 'not_found' } },
+    });
+    expect(await admin.call('PUT', '/api/v1/keys')).toMatchObject({
+      status: 405,
+      body: { error: { code: 'method_not_allowed' } },
+    });
     expect(await admin.call('POST', '/api/v1/keys', { user: '', extra: 1 })).toMatchObject({
       status: 400,
       body: { error: { code: 'invalid_request', details: [{ path: 'user' }, { path: '' }] } },
@@ -147,7 +165,9 @@ describe('requests', () => {
     await admin.connection.database.execute(sql`drop table virtual_keys`);
     const { status, body } = await admin.call('GET', '/api/v1/keys');
     expect(status).toBe(500);
-    expect(body).toEqual({ error: { code: 'internal_error', message: 'The control plane failed to do this; its log says why.' } });
+    expect(body).toEqual({
+      error: { code: 'internal_error', message: 'The control plane failed to do this; its log says why.' },
+    });
     expect(admin.log.join('')).toContain('virtual_keys');
   });
 
@@ -156,42 +176,52 @@ describe('requests', () => {
     const path = join(folder, 'admin.sock');
     // Left by a process that was killed.
     writeFileSync(path, '');
-    const second = await startAdmin(await server.createDatabase());
+    const socketServer = serverWithout(admin.status, () => Promise.reject(new Error('not used')));
     try {
-      const { createAdminServer } = await import('./server.ts');
-      const { createLogger } = await import('../telemetry/logger.ts');
-      const options = {
-        token: 'unused-token',
-        status: second.status,
-        keys: { create: refuse, list: refuse, revoke: refuse },
-        resources: { list: refuse, apply: refuse, remove: refuse },
-        logger: createLogger('admin', 'silent'),
-      };
-      const socketServer = createAdminServer(options);
       await socketServer.listen(path);
       expect(statSync(path).mode & 0o777).toBe(0o600);
       expect(await overSocket(path, '/')).toContain('"name":"Limen"');
-      await expect(createAdminServer(options).listen(path)).rejects.toThrow(/Another process serves/);
-      await socketServer.close();
+      const another = serverWithout(admin.status, () => Promise.reject(new Error('not used')));
+      await expect(another.listen(path)).rejects.toThrow(/Another process serves/);
     } finally {
-      await second.close();
+      await socketServer.close();
       rmSync(folder, { recursive: true });
     }
   });
 
-  it('say that the database is away, and work when it is back', async () => {
+  it('say that the database is away, and not where it would be', async () => {
+    const cause = Object.assign(new Error('connect ENOENT /run/.s.PGSQL.5432'), { code: 'ENOENT' });
+    const away = serverWithout(admin.status, () =>
+      Promise.reject(new Error('Failed query: select 1', { cause })),
+    );
+    const port = await away.listen(0);
+    const response = await fetch(`http://127.0.0.1:${port}/api/v1/keys`, {
+      headers: { authorization: 'Bearer the-token' },
+    });
+    expect(response.status).toBe(503);
+    expect(await response.json()).toEqual({
+      error: { code: 'unavailable', message: 'The database cannot be reached at this moment; try again.' },
+    });
+    await away.close();
+  });
+
+  it('work again when the database is back', async () => {
     server.kill();
-    const down = await admin.call('GET', '/api/v1/keys');
-    if (down.status !== 200) {
-      expect(down).toMatchObject({ status: 503, body: { error: { code: 'unavailable' } } });
-      expect(JSON.stringify(down.body)).not.toMatch(/sock|5432|ECONN/);
-    }
-    await expect.poll(async () => (await admin.call('GET', '/api/v1/keys')).status, { timeout: 20_000 }).toBe(200);
+    await expect
+      .poll(async () => (await admin.call('GET', '/api/v1/keys')).status, { timeout: 20_000 })
+      .toBe(200);
   }, 30_000);
 });
 
-function refuse(): Promise<never> {
-  return Promise.reject(new Error('not used here'));
+/** A server whose every service fails the same way. */
+function serverWithout(status: StatusSource, fail: () => Promise<never>) {
+  return createAdminServer({
+    token: 'the-token',
+    status,
+    keys: { create: fail, list: fail, revoke: fail },
+    resources: { list: fail, apply: fail, remove: fail },
+    logger: createLogger('admin', 'silent'),
+  });
 }
 
 function overSocket(socketPath: string, path: string): Promise<string> {
@@ -232,7 +262,10 @@ describe('keys', () => {
     const hash = createHash('sha256').update(created.key).digest('hex');
     const expiresAt = Date.UTC(2098, 11, 31, 23);
     expect(admin.events).toEqual([
-      { type: 'key-created', key: { id: created.id, hash, user: 'ada', team: 'core', models: ['demo*', 'gpt-9'], expiresAt } },
+      {
+        type: 'key-created',
+        key: { id: created.id, hash, user: 'ada', team: 'core', models: ['demo*', 'gpt-9'], expiresAt },
+      },
     ]);
     const dump = await admin.connection.database.execute(sql`select * from virtual_keys`);
     expect(JSON.stringify(dump.rows)).toContain(hash);
@@ -244,9 +277,14 @@ describe('keys', () => {
   });
 
   it('are revoked, which is told at once', async () => {
-    const created = JSON.parse(JSON.stringify((await admin.call('POST', '/api/v1/keys', { user: 'ada' })).body));
+    const created = JSON.parse(
+      JSON.stringify((await admin.call('POST', '/api/v1/keys', { user: 'ada' })).body),
+    );
     const revoked = await admin.call('DELETE', `/api/v1/keys/${created.id}`);
-    expect(revoked).toMatchObject({ status: 200, body: { id: created.id, status: 'revoked', revokedAt: expect.any(String) } });
+    expect(revoked).toMatchObject({
+      status: 200,
+      body: { id: created.id, status: 'revoked', revokedAt: expect.any(String) },
+    });
     const hash = createHash('sha256').update(created.key).digest('hex');
     expect(admin.events.at(-1)).toEqual({ type: 'key-revoked', id: created.id, hash });
     expect(await admin.call('DELETE', '/api/v1/keys/key_nothing')).toMatchObject({ status: 404 });
@@ -255,12 +293,18 @@ describe('keys', () => {
   it('that the configuration declares are listed, and revoked there', async () => {
     admin.setFile(FILE);
     await apply(provider('other'));
-    expect((await admin.call('GET', '/api/v1/keys')).body).toMatchObject({ keys: [{ id: 'config/ci', user: 'ci', source: 'file' }] });
-    expect(await admin.call('DELETE', '/api/v1/keys/config%2Fci')).toMatchObject({ status: 409, body: { error: { code: 'read_only' } } });
+    expect((await admin.call('GET', '/api/v1/keys')).body).toMatchObject({
+      keys: [{ id: 'config/ci', user: 'ci', source: 'file' }],
+    });
+    expect(await admin.call('DELETE', '/api/v1/keys/config%2Fci')).toMatchObject({
+      status: 409,
+      body: { error: { code: 'read_only' } },
+    });
   });
 
   it('come page by page', async () => {
-    for (let count = 0; count < 5; count += 1) await admin.call('POST', '/api/v1/keys', { user: `user-${count}` });
+    for (let count = 0; count < 5; count += 1)
+      await admin.call('POST', '/api/v1/keys', { user: `user-${count}` });
     const users: string[] = [];
     let next: string | undefined = '';
     do {
@@ -273,17 +317,28 @@ describe('keys', () => {
   });
 
   it('cannot end before they begin', async () => {
-    expect(await admin.call('POST', '/api/v1/keys', { user: 'ada', expiresAt: '2001-01-01T00:00:00Z' })).toMatchObject({ status: 400 });
+    expect(
+      await admin.call('POST', '/api/v1/keys', { user: 'ada', expiresAt: '2001-01-01T00:00:00Z' }),
+    ).toMatchObject({ status: 400 });
     expect(admin.events).toEqual([]);
   });
 });
 
 describe('resources', () => {
   it('are created, changed and deleted, with what differs', async () => {
-    const first = await apply(provider('openai', { type: 'openai', credential: { value: 'sk-secret' } }), model('fast', 'openai'));
-    expect(first).toMatchObject({ status: 200, body: { revision: 1, changes: [{ action: 'created' }, { action: 'created' }] } });
+    const first = await apply(
+      provider('openai', { type: 'openai', credential: { value: 'sk-secret' } }),
+      model('fast', 'openai'),
+    );
+    expect(first).toMatchObject({
+      status: 200,
+      body: { revision: 1, changes: [{ action: 'created' }, { action: 'created' }] },
+    });
     expect(admin.events).toEqual([{ type: 'resources-changed', revision: 1 }]);
-    const again = await apply(provider('openai', { type: 'openai', credential: { value: 'sk-secret' } }), model('fast', 'openai', { aliases: ['quick'] }));
+    const again = await apply(
+      provider('openai', { type: 'openai', credential: { value: 'sk-secret' } }),
+      model('fast', 'openai', { aliases: ['quick'] }),
+    );
     expect(again.body).toMatchObject({
       revision: 2,
       changes: [
@@ -292,50 +347,88 @@ describe('resources', () => {
       ],
     });
     const removed = await admin.call('DELETE', '/api/v1/resources/Model/fast');
-    expect(removed.body).toMatchObject({ revision: 3, changes: [{ kind: 'Model', name: 'fast', action: 'deleted' }] });
+    expect(removed.body).toMatchObject({
+      revision: 3,
+      changes: [{ kind: 'Model', name: 'fast', action: 'deleted' }],
+    });
     expect(await admin.call('GET', '/api/v1/resources/Model/fast')).toMatchObject({ status: 404 });
-    expect((await apply(provider('openai', { type: 'openai', credential: { value: 'sk-secret' } }))).body).toMatchObject({ revision: 3 });
+    expect(
+      (await apply(provider('openai', { type: 'openai', credential: { value: 'sk-secret' } }))).body,
+    ).toMatchObject({ revision: 3 });
     expect(admin.events).toHaveLength(3);
   });
 
   it('never show a secret, and store it sealed', async () => {
-    const created = await apply(provider('openai', { type: 'openai', credential: { value: 'sk-very-secret' } }));
-    const changed = await apply(provider('openai', { type: 'openai', credential: { value: 'sk-still-secret' } }));
+    const created = await apply(
+      provider('openai', { type: 'openai', credential: { value: 'sk-very-secret' } }),
+    );
+    const changed = await apply(
+      provider('openai', { type: 'openai', credential: { value: 'sk-still-secret' } }),
+    );
     expect(changed.body).toMatchObject({
       changes: [{ fields: [{ path: 'spec.credential.value', before: '(hidden)', after: '(hidden)' }] }],
     });
     const shown = await admin.call('GET', '/api/v1/resources/provider/openai');
-    expect(shown.body).toMatchObject({ spec: { credential: { value: '(hidden)' } }, origin: { source: 'database' }, editable: true });
+    expect(shown.body).toMatchObject({
+      spec: { credential: { value: '(hidden)' } },
+      origin: { source: 'database' },
+      editable: true,
+    });
     const stored = await admin.connection.database.execute(sql`select spec from resources`);
     const everything = JSON.stringify([created.body, changed.body, shown.body, stored.rows, admin.log]);
     expect(everything).not.toMatch(/very-secret|still-secret/);
     expect(JSON.stringify(stored.rows)).toContain('"sealed":"v1:');
     // What was shown can be sent back: the secret stays.
-    const kept = await apply(provider('openai', { type: 'openai', credential: { value: '(hidden)' }, connectTimeoutSeconds: 9 }));
-    expect(kept.body).toMatchObject({ changes: [{ fields: [{ path: 'spec.connectTimeoutSeconds', before: 5, after: 9 }] }] });
+    const kept = await apply(
+      provider('openai', { type: 'openai', credential: { value: '(hidden)' }, connectTimeoutSeconds: 9 }),
+    );
+    expect(kept.body).toMatchObject({
+      changes: [{ fields: [{ path: 'spec.connectTimeoutSeconds', before: 5, after: 9 }] }],
+    });
     const hidden = await apply(provider('new', { type: 'openai', credential: { value: '(hidden)' } }));
-    expect(hidden).toMatchObject({ status: 422, body: { error: { details: [{ resource: 'Provider/new' }] } } });
+    expect(hidden).toMatchObject({
+      status: 422,
+      body: { error: { details: [{ resource: 'Provider/new' }] } },
+    });
   });
 
   it('change nothing in a dry run', async () => {
     const body = { resources: [provider('openai')], dryRun: true };
-    expect((await admin.call('PUT', '/api/v1/resources', body)).body).toMatchObject({ dryRun: true, changes: [{ action: 'created' }] });
+    expect((await admin.call('PUT', '/api/v1/resources', body)).body).toMatchObject({
+      dryRun: true,
+      changes: [{ action: 'created' }],
+    });
     expect(admin.events).toEqual([]);
-    expect((await admin.call('GET', '/api/v1/resources')).body).toMatchObject({ resources: [{ origin: { source: 'built-in' } }, {}, {}, {}] });
+    expect((await admin.call('GET', '/api/v1/resources')).body).toMatchObject({
+      resources: [{ origin: { source: 'built-in' } }, {}, {}, {}],
+    });
     await apply(provider('openai'));
-    expect(await admin.call('DELETE', '/api/v1/resources/provider/openai?dryRun=true')).toMatchObject({ status: 200 });
+    expect(await admin.call('DELETE', '/api/v1/resources/provider/openai?dryRun=true')).toMatchObject({
+      status: 200,
+    });
     expect(await admin.call('GET', '/api/v1/resources/provider/openai')).toMatchObject({ status: 200 });
   });
 
   it('are refused with everything that is wrong, all or none', async () => {
-    const refused = await apply(provider('good'), provider('bad', { type: 'opnai' }), { kind: 'Modle' }, model('twice', 'good'), model('twice', 'good'));
+    const refused = await apply(
+      provider('good'),
+      provider('bad', { type: 'opnai' }),
+      { kind: 'Modle' },
+      model('twice', 'good'),
+      model('twice', 'good'),
+    );
     expect(refused).toMatchObject({
       status: 422,
       body: {
         error: {
           code: 'invalid_configuration',
           details: [
-            { index: 1, resource: 'Provider/bad', path: 'spec.type', hint: expect.stringContaining('openai') },
+            {
+              index: 1,
+              resource: 'Provider/bad',
+              path: 'spec.type',
+              hint: expect.stringContaining('openai'),
+            },
             { index: 2, path: 'kind', hint: expect.stringContaining('Model') },
             { index: 4, resource: 'Model/twice' },
           ],
@@ -361,27 +454,45 @@ describe('resources', () => {
     admin.setFile(FILE);
     expect(await apply(provider('openai'))).toMatchObject({
       status: 409,
-      body: { error: { code: 'read_only', message: 'Provider/openai is declared at limen.yaml:1: change it there.' } },
+      body: {
+        error: {
+          code: 'read_only',
+          message: 'Provider/openai is declared at limen.yaml:1: change it there.',
+        },
+      },
     });
     expect(await admin.call('DELETE', '/api/v1/resources/provider/openai')).toMatchObject({ status: 409 });
     expect(await admin.call('GET', '/api/v1/resources/provider/openai')).toMatchObject({
-      body: { spec: { credential: { value: '(hidden)' } }, origin: { source: 'file', file: 'limen.yaml', line: 1 }, editable: false },
+      body: {
+        spec: { credential: { value: '(hidden)' } },
+        origin: { source: 'file', file: 'limen.yaml', line: 1 },
+        editable: false,
+      },
     });
     expect(await apply(model('fast', 'openai'))).toMatchObject({ status: 200 });
     expect(await apply(model('ci', 'openai', { aliases: ['fast'] }))).toMatchObject({ status: 422 });
   });
 
   it('keep virtual keys as hashes alone', async () => {
-    const key = { apiVersion: 'limen.dev/v1alpha1', kind: 'ApiKey', metadata: { name: 'ci' }, spec: { user: 'ci', secret: { value: 'tw-0123456789abcdef' } } };
+    const key = {
+      apiVersion: 'limen.dev/v1alpha1',
+      kind: 'ApiKey',
+      metadata: { name: 'ci' },
+      spec: { user: 'ci', secret: { value: 'tw-0123456789abcdef' } },
+    };
     expect(await apply(provider('openai'), key)).toMatchObject({ status: 200 });
     const { body } = await admin.call('GET', '/api/v1/resources/apikeys/ci');
-    expect(body).toMatchObject({ spec: { secret: { sha256: createHash('sha256').update('tw-0123456789abcdef').digest('hex') } } });
+    expect(body).toMatchObject({
+      spec: { secret: { sha256: createHash('sha256').update('tw-0123456789abcdef').digest('hex') } },
+    });
     const stored = await admin.connection.database.execute(sql`select spec from resources`);
     expect(JSON.stringify(stored.rows)).not.toContain('0123456789abcdef"');
   });
 
   it('survive many changes at the same time, each whole', async () => {
-    const results = await Promise.all(Array.from({ length: 8 }, (_, index) => apply(provider(`p${index}`), model(`m${index}`, `p${index}`))));
+    const results = await Promise.all(
+      Array.from({ length: 8 }, (_, index) => apply(provider(`p${index}`), model(`m${index}`, `p${index}`))),
+    );
     const statuses = results.map(({ status }) => status);
     expect(statuses.every((status) => status === 200 || status === 409)).toBe(true);
     const done = statuses.filter((status) => status === 200).length;
@@ -392,8 +503,12 @@ describe('resources', () => {
 
   it('take names with slashes', async () => {
     await apply(provider('router'), model('meta/llama-3:70b', 'router'));
-    expect(await admin.call('GET', '/api/v1/resources/model/meta%2Fllama-3%3A70b')).toMatchObject({ status: 200 });
-    expect(await admin.call('DELETE', '/api/v1/resources/model/meta/llama-3:70b')).toMatchObject({ status: 200 });
+    expect(await admin.call('GET', '/api/v1/resources/model/meta%2Fllama-3%3A70b')).toMatchObject({
+      status: 200,
+    });
+    expect(await admin.call('DELETE', '/api/v1/resources/model/meta/llama-3:70b')).toMatchObject({
+      status: 200,
+    });
   });
 });
 
@@ -418,6 +533,13 @@ describe('diffFields', () => {
       { path: 'a', before: 1, after: 2 },
       { path: 'b[1]', before: 2 },
       { path: 'c.e', after: 2 },
+    ]);
+  });
+
+  it('hides secrets also in what is new as a whole', () => {
+    const spec = { type: 'openai', credential: { value: 'sk-1' } };
+    expect(diffFields(undefined, { spec })).toEqual([
+      { path: '', after: { spec: { ...spec, credential: { value: '(hidden)' } } } },
     ]);
   });
 

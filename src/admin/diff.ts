@@ -1,5 +1,5 @@
 import { formatPath, isSecretPath } from '../config/load/issue.ts';
-import { HIDDEN } from '../vault/sealed-spec.ts';
+import { HIDDEN, hideSecrets } from '../vault/sealed-spec.ts';
 import type { FieldChange } from './contract.ts';
 
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
@@ -28,7 +28,7 @@ export function diffFields(
 
 function side(name: 'before' | 'after', value: unknown, path: readonly PropertyKey[]): Partial<FieldChange> {
   if (value === undefined) return {};
-  return { [name]: isSecretPath(path) && !isReference(path) ? HIDDEN : value };
+  return { [name]: isSecretPath(path) && !isReference(path) ? HIDDEN : hideSecrets(value) };
 }
 
 /** Where a secret comes from is no secret, unlike its value. */

@@ -17,6 +17,8 @@ export interface AdminResponse {
   readonly body: unknown;
   /** Sent as it is instead of JSON. */
   readonly html?: string;
+  /** The same, as Prometheus text. */
+  readonly metrics?: string;
 }
 
 export interface Route {

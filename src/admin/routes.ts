@@ -12,16 +12,25 @@ import { AdminError } from './errors.ts';
 import type { KeyService } from './key-service.ts';
 import type { ResourceService } from './resource-service.ts';
 import type { AdminRequest, Route } from './router.ts';
+import { createTokenCheck } from './token.ts';
 import { welcomePage } from './welcome.ts';
 
+/** Prometheus metrics of all processes, for whoever has the token. */
+export interface MetricsSourceOptions {
+  readonly token: string;
+  readonly collect: () => Promise<string>;
+}
+
 export interface AdminServices {
+  /** Absent: there is no /metrics. */
+  readonly metrics?: MetricsSourceOptions | undefined;
   readonly status: StatusSource;
   readonly keys: KeyService;
   readonly resources: ResourceService;
 }
 
 /** Every route of the admin API. */
-export function adminRoutes({ status, keys, resources }: AdminServices): readonly Route[] {
+export function adminRoutes({ status, keys, resources, metrics }: AdminServices): readonly Route[] {
   return [
     {
       method: 'GET',
@@ -29,6 +38,13 @@ export function adminRoutes({ status, keys, resources }: AdminServices): readonl
       isPublic: true,
       handle: ({ headers }) => welcomePage(status.version, headers.accept),
     },
+    {
+      method: 'GET',
+      path: '/health/ready',
+      isPublic: true,
+      handle: () => readiness(status),
+    },
+    ...(metrics === undefined ? [] : [metricsRoute(metrics)]),
     { method: 'GET', path: '/api/v1/status', handle: async () => ok(await statusReport(status)) },
     {
       method: 'GET',
@@ -90,6 +106,31 @@ export function adminRoutes({ status, keys, resources }: AdminServices): readonl
       },
     },
   ];
+}
+
+/** Ready: there is a snapshot with a provider, and a worker that has it. */
+function readiness(status: StatusSource) {
+  const snapshot = status.snapshot();
+  const ready =
+    snapshot !== undefined &&
+    snapshot.providers > 0 &&
+    status.workers().some((worker) => worker.snapshot === snapshot.version);
+  return { status: ready ? 200 : 503, body: { status: ready ? 'ready' : 'not ready' } };
+}
+
+function metricsRoute({ token, collect }: MetricsSourceOptions): Route {
+  const hasToken = createTokenCheck(token);
+  return {
+    method: 'GET',
+    path: '/metrics',
+    isPublic: true,
+    handle: async ({ headers }) => {
+      if (!hasToken(headers.authorization)) {
+        throw new AdminError('unauthorized', 'The metrics token is missing or wrong.');
+      }
+      return { status: 200, body: undefined, metrics: await collect() };
+    },
+  };
 }
 
 function ok(body: unknown) {

@@ -2,6 +2,7 @@ import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createConnection } from 'node:net';
 import type { Logger } from '../telemetry/logger.ts';
+import { METRICS_CONTENT_TYPE } from '../telemetry/collect-metrics.ts';
 import { readJson } from './body.ts';
 import { AdminError } from './errors.ts';
 import { findRoute, type AdminResponse } from './router.ts';
@@ -127,16 +128,21 @@ function errorResponse(error: AdminError): AdminResponse {
 }
 
 function send(request: IncomingMessage, response: ServerResponse, result: AdminResponse): void {
-  const text = result.html ?? `${JSON.stringify(result.body)}\n`;
+  const text = result.html ?? result.metrics ?? `${JSON.stringify(result.body)}\n`;
   response.writeHead(result.status, {
     ...SECURITY_HEADERS,
-    'content-type': result.html === undefined ? 'application/json' : 'text/html; charset=utf-8',
+    'content-type': contentType(result),
     'content-length': Buffer.byteLength(text),
     ...(result.status === 401 ? { 'www-authenticate': 'Bearer realm="limen admin"' } : {}),
     // What is left of a body that nobody reads would be taken for the next request.
     ...(request.complete ? {} : { connection: 'close' }),
   });
   response.end(request.method === 'HEAD' ? undefined : text);
+}
+
+function contentType({ html, metrics }: AdminResponse): string {
+  if (html !== undefined) return 'text/html; charset=utf-8';
+  return metrics === undefined ? 'application/json' : METRICS_CONTENT_TYPE;
 }
 
 async function listen(server: Server, address: string | number): Promise<number> {

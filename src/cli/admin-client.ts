@@ -32,7 +32,7 @@ export interface AdminClient {
 const REQUEST_TIMEOUT_MS = 30_000;
 
 const errorSchema = z.object({
-  error: z.object({ code: z.string(), message: z.string(), details: z.unknown() }),
+  error: z.object({ code: z.string(), message: z.string(), details: z.unknown().optional() }),
 });
 
 interface Target {

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import type { AdminServices } from '../admin/routes.ts';
 import { createAdminServer } from '../admin/server.ts';
 import type { StatusSource, StoreStatus } from '../admin/contract.ts';
 import { createKeyService, type AdminEvent } from '../admin/key-service.ts';
@@ -22,13 +23,16 @@ import { followChanges } from '../store/postgres/change-feed.ts';
 import { openPostgres, type PostgresConnection } from '../store/postgres/database.ts';
 import { createResourceStore } from '../store/postgres/repositories/resources.ts';
 import { createVirtualKeyStore } from '../store/postgres/repositories/virtual-keys.ts';
+import { collectMetrics, ownMetrics, socketMetrics } from '../telemetry/collect-metrics.ts';
+import { ControlMetrics } from '../telemetry/metrics.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
 import { announceReady, stopWhenAsked } from '../up/child-process.ts';
 import { installationKey } from '../up/encryption-key.ts';
-import { endpointsOf, type Endpoints } from '../up/endpoints.ts';
+import { endpointsOf, metricsSocket, type Endpoints } from '../up/endpoints.ts';
 import { createVault } from '../vault/vault.ts';
 import { AdsServer } from '../xds/ads/server.ts';
 import { AggregatedDiscovery } from '../xds/ads/aggregated-discovery.ts';
+import { startLedger } from './ledger.ts';
 import { OrderedPublisher } from '../xds/ads/ordered-publisher.ts';
 import { buildXds } from '../xds/build/index.ts';
 import { REQUEST_ID_PLACEHOLDER, type ErrorBodies } from '../xds/build/local-replies.ts';
@@ -87,6 +91,18 @@ function onAdminEvent(center: () => ConfigurationCenter): (event: AdminEvent) =>
   return (event) => (event.type === 'resources-changed' ? center().onResources() : center().onKeys());
 }
 
+/** Metrics of this process and of every worker, where a token for them is set. */
+function metricsSource(settings: Settings, metrics: ControlMetrics): AdminServices['metrics'] {
+  if (settings.metricsToken === undefined) return undefined;
+  const sources = [
+    ownMetrics('control', metrics.registry),
+    ...Array.from({ length: settings.workers }, (_, index) =>
+      socketMetrics(`processor-${index}`, metricsSocket(settings, index)),
+    ),
+  ];
+  return { token: settings.metricsToken, collect: () => collectMetrics(sources) };
+}
+
 /** `limen control`: configuration in, Envoy and workers told, rows written. Resolves when it is up. */
 export async function control(settings: Settings, version: string): Promise<undefined> {
   const logger: Logger = createLogger('control', settings.logLevel);
@@ -101,6 +117,7 @@ export async function control(settings: Settings, version: string): Promise<unde
   const revision = await resourceStore.revision();
   const vault = createVault(settings.encryptionKey ?? installationKey(settings.data), 'LIMEN_ENCRYPTION_KEY');
 
+  const metrics = new ControlMetrics();
   const demo = await startDemoProvider({ host: '127.0.0.1', port: 0 });
   const discovery = new AggregatedDiscovery();
   const ads = await AdsServer.start(discovery, { address: `unix:${endpoints.sockets.ads}` });
@@ -140,6 +157,7 @@ export async function control(settings: Settings, version: string): Promise<unde
   });
   const file = settings.config === undefined ? undefined : await loadConfig(settings.config);
   await center.start(file);
+  distribution.keysComplete();
 
   const watcher =
     settings.config === undefined
@@ -160,6 +178,13 @@ export async function control(settings: Settings, version: string): Promise<unde
     onError: (error) => logger.warn({ error }, 'changes of the database are not heard at the moment'),
   });
 
+  const ledger = startLedger({
+    redisUrl: endpoints.redisUrl,
+    clickhouseUrl: endpoints.clickhouseUrl,
+    logger,
+    observer: metrics,
+    snapshotFor: () => publisher.inForce,
+  });
   const status: StatusSource = {
     version,
     startedAt,
@@ -194,7 +219,7 @@ export async function control(settings: Settings, version: string): Promise<unde
       ),
     envoys: () => discovery.status().map((node) => ({ ...node, kinds: { ...node.kinds } })),
     workers: () => distribution.status(),
-    stores: async () => [await postgresStatus(postgres)],
+    stores: async () => [await postgresStatus(postgres), ...(await ledger.stores())],
   };
   const serviceOptions = {
     onEvent: onAdminEvent(() => center),
@@ -204,6 +229,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     token: settings.adminToken ?? readOrCreateAdminToken(settings.data),
     logger,
     status,
+    metrics: metricsSource(settings, metrics),
     keys: createKeyService({
       ...serviceOptions,
       keys: keyStore,
@@ -222,6 +248,7 @@ export async function control(settings: Settings, version: string): Promise<unde
 
   stopWhenAsked(async () => {
     await watcher?.close();
+    await ledger.stop();
     await feed.close();
     await center.close();
     await admin.close();

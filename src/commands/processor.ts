@@ -4,17 +4,18 @@ import { DistributionClient } from '../distribution/client.ts';
 import { SnapshotStore } from '../distribution/store.ts';
 import { loadProcessorProtocol } from '../envoy-protocol/codecs.ts';
 import type { StreamAccessLogsMessage } from '../envoy-protocol/access-log-messages.ts';
+import { createAccessLogHandler } from '../ledger/access-log.ts';
 import { OutputEstimator } from '../ledger/estimator.ts';
-import { readRequestContext } from '../ledger/leg-report.ts';
-import { settleFromAccessLog } from '../ledger/settle.ts';
 import { FrontPipeline } from '../pipeline/front.ts';
 import { readAccessLogEntry } from '../processor/access-log.ts';
 import { ProcessorServer } from '../processor/server.ts';
 import { connectRedis } from '../store/redis/connection.ts';
 import { RedisLedger } from '../store/redis/ledger.ts';
+import { serveMetrics } from '../telemetry/collect-metrics.ts';
 import { createLogger } from '../telemetry/logger.ts';
+import { WorkerMetrics } from '../telemetry/metrics.ts';
 import { announceReady, stopWhenAsked } from '../up/child-process.ts';
-import { endpointsOf, processorSocket } from '../up/endpoints.ts';
+import { endpointsOf, metricsSocket, processorSocket } from '../up/endpoints.ts';
 
 /** Bodies are bounded by the Gateway resource; a gRPC message is at most one body. */
 const LARGEST_BODY_BYTES = 268_435_456;
@@ -33,24 +34,20 @@ export async function processor(settings: Settings, index: number): Promise<unde
     logger,
   });
   const redis = connectRedis({ url: endpoints.redisUrl, logger });
-  const ledger = new RedisLedger({ redis, logger, observer: noObserver });
+  const metrics: WorkerMetrics = new WorkerMetrics({
+    queuedRows: () => ledger.queued,
+    redisUp: () => redis.status === 'ready',
+  });
+  const ledger: RedisLedger = new RedisLedger({ redis, logger, observer: metrics });
   const estimator = new OutputEstimator();
   const snapshotFor = (version: string) => snapshots.get(version) ?? snapshots.current;
 
+  const onEntry = createAccessLogHandler({ ledger, observer: metrics, snapshotFor, estimator });
   const onAccessLog = (message: StreamAccessLogsMessage): void => {
-    const alive: string[] = [];
     for (const logged of message.httpLogs?.logEntry ?? []) {
       const entry = readAccessLogEntry(logged, protocol);
-      if (entry === undefined) continue;
-      if (entry.kind === 'periodic') {
-        const intentId = readRequestContext(entry.context)?.intentId;
-        if (intentId !== undefined && intentId !== '') alive.push(intentId);
-        continue;
-      }
-      const settlement = settleFromAccessLog(entry, { snapshotFor, estimator });
-      if (settlement !== undefined) ledger.settle(settlement.row, settlement.intentId);
+      if (entry !== undefined) onEntry(entry);
     }
-    if (alive.length > 0) ledger.renew(alive);
   };
 
   const server = new ProcessorServer({
@@ -68,11 +65,14 @@ export async function processor(settings: Settings, index: number): Promise<unde
     maxMessageBytes: LARGEST_BODY_BYTES,
     serving: () => snapshots.current !== undefined,
     onAccessLog,
-    onAnswer: () => undefined,
+    onAnswer: ({ status, error }) => {
+      if (error !== undefined) metrics.requestUnidentified(status);
+    },
     onFault: (leg, error) => logger.error({ leg, error }, 'an exchange with Envoy failed'),
   });
   distribution.start();
   await server.listen(processorSocket(settings, index));
+  const metricsServer = await serveMetrics(metrics.registry, metricsSocket(settings, index));
 
   stopWhenAsked(
     async () => {
@@ -80,6 +80,7 @@ export async function processor(settings: Settings, index: number): Promise<unde
       distribution.stop();
       await ledger.close(STOP_MARGIN_MS);
       redis.disconnect();
+      await metricsServer.close();
     },
     settings.drainSeconds * 1000 + STOP_MARGIN_MS,
   );

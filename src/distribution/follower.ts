@@ -1,12 +1,6 @@
 import type { VirtualKey } from '../core/snapshot.ts';
 import { decodeToWorker, receiptOf, type Receipt, type ToControl, type ToWorker } from './messages.ts';
-import type { KeyTable, SnapshotStore } from './store.ts';
-
-/** What a worker holds. */
-export interface WorkerState {
-  readonly snapshots: SnapshotStore<unknown>;
-  readonly keys: KeyTable;
-}
+import type { SnapshotStore } from './store.ts';
 
 /** A key table that arrives in parts. */
 interface Arriving {
@@ -22,22 +16,22 @@ interface Arriving {
  */
 export class Follower {
   readonly #worker: string;
-  readonly #state: WorkerState;
+  readonly #store: SnapshotStore;
   #arriving: Arriving | undefined;
 
-  constructor(worker: string, state: WorkerState) {
+  constructor(worker: string, store: SnapshotStore) {
     this.#worker = worker;
-    this.#state = state;
+    this.#store = store;
   }
 
   /** The first message of a connection: what this worker has already. */
   hello(): ToControl {
-    const { snapshots, keys } = this.#state;
-    const position = keys.position;
+    const { versions, keys } = this.#store;
+    const { position } = keys;
     return {
       type: 'hello',
       worker: this.#worker,
-      snapshots: snapshots.versions,
+      snapshots: versions,
       ...(position === undefined ? {} : { keys: position }),
     };
   }
@@ -58,15 +52,17 @@ export class Follower {
   }
 
   #apply(message: ToWorker): void {
-    const { snapshots, keys } = this.#state;
+    const { keys } = this.#store;
     switch (message.type) {
       case 'welcome':
         return;
       case 'snapshot':
-        return snapshots.put(message.snapshot);
-      case 'current':
-        if (!snapshots.activate(message.version)) throw new Error(`no snapshot ${message.version} here`);
-        return;
+        return this.#store.put(message.snapshot);
+      case 'current': {
+        const snapshot = this.#store.get(message.version);
+        if (snapshot === undefined) throw new Error(`no snapshot ${message.version} here`);
+        return this.#store.put(snapshot);
+      }
       case 'key-change': {
         const { epoch, sequence } = message;
         const position = keys.position;
@@ -83,7 +79,7 @@ export class Follower {
 
   #applyPart(message: Extract<ToWorker, { type: 'key-table' }>): void {
     const { epoch, sequence, part } = message;
-    if (part === 0) this.#arriving = { epoch, sequence, nextPart: 0, keys: new Map() };
+    if (part === 1) this.#arriving = { epoch, sequence, nextPart: 1, keys: new Map() };
     const arriving = this.#arriving;
     if (arriving?.epoch !== epoch || arriving.sequence !== sequence || arriving.nextPart !== part) {
       throw new Error(`part ${part} of the key table does not follow`);
@@ -92,7 +88,7 @@ export class Follower {
     arriving.nextPart += 1;
     if (!message.last) return;
     this.#arriving = undefined;
-    this.#state.keys.replace(arriving.keys, { epoch, sequence });
+    this.#store.keys.replace(arriving.keys, { epoch, sequence });
   }
 }
 

@@ -17,6 +17,15 @@ interface Change {
   readonly bytes: () => Buffer;
 }
 
+/** A message with some of the keys of a table. */
+export interface TablePart {
+  readonly sequence: number;
+  /** From 1: receipts with part 0 are those of changes. */
+  readonly part: number;
+  readonly last: boolean;
+  readonly bytes: Buffer;
+}
+
 /** Keys in remembered changes; a worker that missed more gets the whole table. */
 const REMEMBERED_KEYS = 20_000;
 
@@ -36,7 +45,7 @@ export class KeyLog {
     return this.#epoch;
   }
 
-  /** Number of the latest change; 0 as long as no whole table was published. */
+  /** Number of the latest change; 0 as long as the table is not complete. */
   get sequence(): number {
     return this.#sequence;
   }
@@ -46,15 +55,18 @@ export class KeyLog {
   }
 
   /**
+   * Changes the table. Until `complete`, or a publication with `reset`, the table counts as a part only and no
+   * worker is to be sent it: it would lose keys to that.
+   *
    * @returns the sequence at which all of it is in force
-   * @throws where the first publication is not the whole table: workers would lose keys to it
    */
   publish({ upsert, remove, reset = false }: KeyPublication): number {
     if (this.#sequence === 0) {
-      if (!reset) throw new Error('the first publication of keys has to be the whole table (reset)');
+      if (reset) this.#table.clear();
+      for (const hash of remove) this.#table.delete(hash);
       for (const key of upsert) this.#table.set(key.hash, key);
-      this.#sequence = 1;
-      return this.#sequence;
+      if (reset) this.complete();
+      return 1;
     }
     const given = new Set(upsert.map(({ hash }) => hash));
     const removed = reset
@@ -69,6 +81,11 @@ export class KeyLog {
     return this.#sequence;
   }
 
+  /** From now on the table is the whole truth. */
+  complete(): void {
+    this.#sequence = Math.max(this.#sequence, 1);
+  }
+
   /** The change with this sequence, as a message; undefined where it is no longer remembered. */
   change(sequence: number): Buffer | undefined {
     const first = this.#changes[0];
@@ -79,20 +96,23 @@ export class KeyLog {
    * The whole table in messages, each made when it is asked for. It counts as the table of the sequence at the
    * start; changes that come meanwhile may or may not be in it, and are to be sent after it in any case.
    */
-  *whole(): Generator<Buffer> {
+  *whole(): Generator<TablePart> {
     const sequence = this.#sequence;
-    const position = { type: 'key-table', epoch: this.#epoch, sequence } as const;
-    let part = 0;
+    let part = 1;
     let keys: VirtualKey[] = [];
+    const make = (last: boolean): TablePart => {
+      const bytes = encodeMessage({ type: 'key-table', epoch: this.#epoch, sequence, part, last, keys });
+      return { sequence, part, last, bytes };
+    };
     for (const key of this.#table.values()) {
       if (keys.length === KEYS_PER_MESSAGE) {
-        yield encodeMessage({ ...position, part, last: false, keys });
+        yield make(false);
         part += 1;
         keys = [];
       }
       keys.push(key);
     }
-    yield encodeMessage({ ...position, part, last: true, keys });
+    yield make(true);
   }
 
   #remember(upsert: readonly VirtualKey[], remove: readonly string[]): void {

@@ -39,6 +39,7 @@ function isSnapshot(value: unknown): boolean {
 const keysPosition = z.object({ epoch: z.string(), sequence: z.int().nonnegative() });
 const receipt = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('snapshot'), ordinal: z.int() }),
+  /** `part` is 0 for a change, and counts from 1 within a whole table. */
   keysPosition.extend({ kind: z.literal('keys'), part: z.int().nonnegative() }),
 ]);
 
@@ -63,7 +64,7 @@ const toWorker = z.discriminatedUnion('type', [
   /** A part of the whole key table, which takes the place of the worker's with the last part. */
   keysPosition.extend({
     type: z.literal('key-table'),
-    part: z.int().nonnegative(),
+    part: z.int().positive(),
     last: z.boolean(),
     keys: z.array(z.custom<VirtualKey>(isVirtualKey, 'expected a virtual key')),
   }),

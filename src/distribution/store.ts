@@ -4,71 +4,6 @@ import type { KeysPosition } from './messages.ts';
 /** Snapshots that are kept: requests go on with the version they began with, on whichever worker. */
 export const SNAPSHOTS_KEPT = 4;
 
-interface Kept<Compiled> {
-  readonly version: string;
-  readonly compiled: Compiled;
-}
-
-/**
- * A worker's snapshots: the current one and the few before it. `Compiled` is what the worker makes of a
- * snapshot once, so that requests need not.
- */
-export class SnapshotStore<Compiled> {
-  readonly #compile: (snapshot: Snapshot) => Compiled;
-  /** Oldest first; replaced as a whole, never changed. The last is the current one. */
-  #kept: readonly Kept<Compiled>[] = [];
-
-  /** @param compile May throw: then the snapshot is refused and all stays as it is. */
-  constructor(compile: (snapshot: Snapshot) => Compiled) {
-    this.#compile = compile;
-  }
-
-  /** What new requests use; undefined until the first snapshot has arrived. */
-  get current(): Compiled | undefined {
-    return this.#kept.at(-1)?.compiled;
-  }
-
-  /** Version of the current one. */
-  get currentVersion(): string | undefined {
-    return this.#kept.at(-1)?.version;
-  }
-
-  /** The versions at hand, oldest first. */
-  get versions(): string[] {
-    return this.#kept.map(({ version }) => version);
-  }
-
-  /** The version that a request began with, or undefined where it is too old. */
-  get(version: string): Compiled | undefined {
-    return this.#kept.find((kept) => kept.version === version)?.compiled;
-  }
-
-  /** Makes this the current snapshot. @throws what `compile` throws */
-  put(snapshot: Snapshot): void {
-    this.#makeCurrent({ version: snapshot.version, compiled: this.#compile(snapshot) });
-  }
-
-  /** Makes a version that is at hand the current one; false where it is not at hand. */
-  activate(version: string): boolean {
-    const kept = this.#kept.find((candidate) => candidate.version === version);
-    if (kept !== undefined) this.#makeCurrent(kept);
-    return kept !== undefined;
-  }
-
-  #makeCurrent(current: Kept<Compiled>): void {
-    const others = this.#kept.filter(({ version }) => version !== current.version);
-    this.#kept = [...others, current].slice(-SNAPSHOTS_KEPT);
-  }
-}
-
-/** What a presented key is. */
-export type KeyLookup =
-  | { readonly state: 'valid'; readonly key: VirtualKey }
-  | { readonly state: 'expired'; readonly key: VirtualKey }
-  | { readonly state: 'unknown' };
-
-const UNKNOWN: KeyLookup = { state: 'unknown' };
-
 /** A worker's virtual keys by hash. */
 export class KeyTable {
   #keys = new Map<string, VirtualKey>();
@@ -84,13 +19,12 @@ export class KeyTable {
   }
 
   /**
+   * The key, also one that has expired: who asks has the clock.
+   *
    * @param hash SHA-256 of the presented key, 64 lower-case hex digits
-   * @param now Unix time in milliseconds
    */
-  lookup(hash: string, now: number): KeyLookup {
-    const key = this.#keys.get(hash);
-    if (key === undefined) return UNKNOWN;
-    return { state: key.expiresAt !== undefined && key.expiresAt <= now ? 'expired' : 'valid', key };
+  get(hash: string): VirtualKey | undefined {
+    return this.#keys.get(hash);
   }
 
   /** Takes the place of all keys at once: no request sees a part of the table. */
@@ -103,5 +37,33 @@ export class KeyTable {
     for (const hash of remove) this.#keys.delete(hash);
     for (const key of upsert) this.#keys.set(key.hash, key);
     this.#position = position;
+  }
+}
+
+/** What a worker holds: its snapshots, the current one and the few before it, and the virtual keys. */
+export class SnapshotStore {
+  readonly keys = new KeyTable();
+  /** Oldest first; replaced as a whole, never changed. The last is the current one. */
+  #kept: readonly Snapshot[] = [];
+
+  /** What new requests use; undefined until the first snapshot has arrived. */
+  get current(): Snapshot | undefined {
+    return this.#kept.at(-1);
+  }
+
+  /** The versions at hand, oldest first. */
+  get versions(): string[] {
+    return this.#kept.map(({ version }) => version);
+  }
+
+  /** The version that a request began with, or undefined where it is too old. */
+  get(version: string): Snapshot | undefined {
+    return this.#kept.find((kept) => kept.version === version);
+  }
+
+  /** Makes this the current snapshot, at once for all requests that begin from now on. */
+  put(snapshot: Snapshot): void {
+    const others = this.#kept.filter(({ version }) => version !== snapshot.version);
+    this.#kept = [...others, snapshot].slice(-SNAPSHOTS_KEPT);
   }
 }

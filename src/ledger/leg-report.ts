@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ERROR_STATUS, type ErrorCode } from '../core/errors.ts';
-import type { RequestContext } from '../core/ledger.ts';
+import { parseRecord } from './records.ts';
 
 const count = z.number().nonnegative();
 
@@ -44,42 +44,7 @@ export type LegReport = z.output<typeof legReportSchema>;
 /** What a leg writes: the same, as JSON takes it. */
 export type LegReportInput = z.input<typeof legReportSchema>;
 
-const contextSchema = z.object({
-  requestId: z.string(),
-  time: z.number(),
-  keyId: z.string(),
-  user: z.string(),
-  team: z.string(),
-  format: z.string(),
-  modelAsked: z.string(),
-  model: z.string(),
-  stream: z.boolean(),
-  inputEstimate: count,
-  snapshot: z.string(),
-  intentId: z.string(),
-  limenMicros: count,
-}) satisfies z.ZodType<Partial<RequestContext>>;
-
-/** What the ledger reads of a RequestContext. */
-export type SettleContext = z.output<typeof contextSchema>;
-
-function parseJson(text: string | undefined): unknown {
-  if (text === undefined || text === '') return undefined;
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
 /** The report in a metadata field, or undefined where there is none that can be read. */
 export function readLegReport(json: string | undefined): LegReport | undefined {
-  const result = legReportSchema.safeParse(parseJson(json));
-  return result.success ? result.data : undefined;
-}
-
-/** The context in a metadata field, or undefined where there is none that can be read. */
-export function readRequestContext(json: string | undefined): SettleContext | undefined {
-  const result = contextSchema.safeParse(parseJson(json));
-  return result.success ? result.data : undefined;
+  return parseRecord(legReportSchema, json);
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Snapshot } from '../core/snapshot.ts';
 import type { AccessLogEntry } from './access-log-entry.ts';
 import { OutputEstimator } from './estimator.ts';
-import type { SettleContext } from './leg-report.ts';
+import type { SettleContext } from './records.ts';
 import { settleFromAccessLog } from './settle.ts';
 
 const context: SettleContext = {

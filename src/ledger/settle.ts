@@ -4,8 +4,9 @@ import type { Snapshot } from '../core/snapshot.ts';
 import { makeUsage, priceUsd, type Usage } from '../core/usage.ts';
 import type { AccessLogEntry, EnvoyTokenUsage } from './access-log-entry.ts';
 import type { OutputEstimator } from './estimator.ts';
-import { readLegReport, readRequestContext, type LegReport, type SettleContext } from './leg-report.ts';
+import { readLegReport, type LegReport } from './leg-report.ts';
 import { errorCodeOfEntry } from './outcome.ts';
+import { readRequestContext, type SettleContext } from './records.ts';
 
 /** What settling needs beside the entry. */
 export interface SettleDependencies {

@@ -39,6 +39,7 @@ export function createLogger(
     level,
     base: { component },
     messageKey: 'message',
+    serializers: { error: pino.stdSerializers.err },
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
     redact: { paths: redactedPaths(), censor: '[redacted]' },

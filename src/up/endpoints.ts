@@ -60,6 +60,11 @@ export function endpointsOf(settings: Settings, embeddedClickhouseUrl: string): 
   };
 }
 
+/** Socket on which one processor worker tells its metrics. */
+export function metricsSocket(settings: Settings, index: number): string {
+  return join(settings.run, `metrics-${index}.sock`);
+}
+
 /** Socket of one processor worker. */
 export function processorSocket(settings: Settings, index: number): string {
   return join(settings.run, `processor-${index}.sock`);

@@ -30,7 +30,8 @@ for (const driver of drivers) {
     dialect: driver.kind === 'openai' ? openai : anthropic,
     model: MODEL,
     upstreamModel: MODEL,
-    upstreamKey: KEY,
+    // What both clients send of themselves; Anthropic takes it as well as x-api-key.
+    upstreamCredential: ['authorization', `Bearer ${KEY}`],
     upstream: () => upstream,
     target: () => ({ url: upstream.url, key: KEY }),
     throughGateway: false,

@@ -26,7 +26,11 @@ export interface TestAdmin {
   setFile(text: string): void;
   status: StatusSource;
   /** A request with the token; the parsed answer. */
-  call(method: string, path: string, body?: unknown): Promise<{ status: number; body: unknown; headers: Headers }>;
+  call(
+    method: string,
+    path: string,
+    body?: unknown,
+  ): Promise<{ status: number; body: unknown; headers: Headers }>;
   close(): Promise<void>;
 }
 
@@ -40,7 +44,11 @@ export async function startAdmin(postgresUrl: string): Promise<TestAdmin> {
   let file: readonly SourcedResource[] = [];
   let inForce: readonly SourcedResource[] = [];
 
-  const otherSources = (): OtherSources => ({ file, environment: [], builtIn: demoResources({ demoPort: 4000 }) });
+  const otherSources = (): OtherSources => ({
+    file,
+    environment: [],
+    builtIn: demoResources({ demoPort: 4000 }),
+  });
   const reload = async () => {
     const database = openStoredResources(await store.list(), vault).resources;
     inForce = mergeSources({ ...otherSources(), database }).resources;
@@ -61,7 +69,9 @@ export async function startAdmin(postgresUrl: string): Promise<TestAdmin> {
     configuration: () => ({ path: 'limen.yaml', issues: [], warnings: [] }),
     providers: () => [{ name: 'openai', type: 'openai', source: 'file', credential: 'ready' }],
     envoys: () => [],
-    workers: () => [{ worker: 'processor-0', connectedAt: Date.UTC(2026, 0, 1), snapshot: '0123456789abcdef' }],
+    workers: () => [
+      { worker: 'processor-0', connectedAt: Date.UTC(2026, 0, 1), snapshot: '0123456789abcdef' },
+    ],
     stores: async () => [{ name: 'postgres', healthy: true, version: (await connection.check()).version }],
   };
 
@@ -105,7 +115,10 @@ export async function startAdmin(postgresUrl: string): Promise<TestAdmin> {
     async call(method, path, body) {
       const response = await fetch(`${url}${path}`, {
         method,
-        headers: { authorization: `Bearer ${token}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+        headers: {
+          authorization: `Bearer ${token}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
       const answer: unknown = await response.json();

@@ -24,7 +24,9 @@ export class TestClickHouse {
   /** Starts the server again on the data that it left; rejects where it ends before it is ready. */
   async start(): Promise<void> {
     const main = join(import.meta.dirname, 'clickhouse-host.ts');
-    const child = fork(main, [join(this.folder, 'data'), this.url], { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+    const child = fork(main, [join(this.folder, 'data'), this.url], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
     this.#child = child;
     const ended = once(child, 'exit').then(() => {
       throw new Error(`the ClickHouse host ended with ${child.exitCode ?? child.signalCode}`);

@@ -113,11 +113,13 @@ export class Engine {
 function preparation(statement: Statement): string {
   const settings = new Map([...DEFAULT_SETTINGS, ...statement.settings]);
   const sets = [...settings].map(([name, value]) => {
-    if (!SETTING_NAME.test(name)) throw new Error(`Code: 115. DB::Exception: Unknown setting. (UNKNOWN_SETTING)`);
+    if (!SETTING_NAME.test(name))
+      throw new Error(`Code: 115. DB::Exception: Unknown setting. (UNKNOWN_SETTING)`);
     return `${name} = ${quote(value)}`;
   });
   const parameters = [...statement.parameters].map(([name, value]) => {
-    if (!SETTING_NAME.test(name)) throw new Error(`Code: 36. DB::Exception: Bad parameter name. (BAD_ARGUMENTS)`);
+    if (!SETTING_NAME.test(name))
+      throw new Error(`Code: 36. DB::Exception: Bad parameter name. (BAD_ARGUMENTS)`);
     return `param_${name} = ${quote(value)}`;
   });
   const use = `USE \`${statement.database.replace(/[\\`]/g, (character) => `\\${character}`)}\``;

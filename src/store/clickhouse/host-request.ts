@@ -93,7 +93,9 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
     write(chunk: Buffer, _encoding, done) {
       length += chunk.length;
       if (length > MAX_BODY_BYTES) {
-        done(new HostError(396, 'TOO_MANY_ROWS_OR_BYTES', `The body is larger than ${MAX_BODY_BYTES} bytes.`));
+        done(
+          new HostError(396, 'TOO_MANY_ROWS_OR_BYTES', `The body is larger than ${MAX_BODY_BYTES} bytes.`),
+        );
         return;
       }
       chunks.push(chunk);
@@ -109,7 +111,9 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
 /** Form fields, where the client put its query and parameters into a form because a URL would be too long. */
 async function formFields(contentType: string, body: Buffer): Promise<Map<string, string> | undefined> {
   if (!contentType.startsWith('multipart/form-data')) return undefined;
-  const form = await new Response(new Uint8Array(body), { headers: { 'content-type': contentType } }).formData();
+  const form = await new Response(new Uint8Array(body), {
+    headers: { 'content-type': contentType },
+  }).formData();
   const fields = new Map<string, string>();
   form.forEach((value, name) => {
     if (typeof value === 'string') fields.set(name, value);
@@ -140,7 +144,8 @@ export async function readStatement(request: IncomingMessage, url: URL): Promise
   return {
     sql,
     database: given.get('database') ?? (String(request.headers['x-clickhouse-database'] ?? '') || 'default'),
-    format: given.get('default_format') ?? (String(request.headers['x-clickhouse-format'] ?? '') || 'TabSeparated'),
+    format:
+      given.get('default_format') ?? (String(request.headers['x-clickhouse-format'] ?? '') || 'TabSeparated'),
     settings,
     parameters,
   };

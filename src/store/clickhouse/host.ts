@@ -130,7 +130,10 @@ async function answer(
     elapsed_ns: '0',
   };
   const format = /\bFORMAT\s+(\w+)\s*;?\s*$/i.exec(statement.sql)?.[1] ?? statement.format;
-  response.setHeader('content-type', format.startsWith('JSON') ? 'application/json; charset=UTF-8' : 'text/plain; charset=UTF-8');
+  response.setHeader(
+    'content-type',
+    format.startsWith('JSON') ? 'application/json; charset=UTF-8' : 'text/plain; charset=UTF-8',
+  );
   response.setHeader('x-clickhouse-query-id', queryId);
   response.setHeader('x-clickhouse-format', format);
   response.setHeader('x-clickhouse-timezone', 'UTC');
@@ -192,12 +195,7 @@ const STATUS_BY_CODE: Readonly<Record<number, number>> = {
   1000: 404,
 };
 
-function refuse(
-  request: IncomingMessage,
-  response: ServerResponse,
-  error: unknown,
-  logger: Logger,
-): void {
+function refuse(request: IncomingMessage, response: ServerResponse, error: unknown, logger: Logger): void {
   if (response.headersSent) {
     // The status has gone out as 200: only a broken answer can still say that it is not whole.
     logger.warn({ reason: textOf(error) }, 'a ClickHouse answer broke off');

@@ -1,0 +1,422 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { Command } from 'commander';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { startAdmin, type TestAdmin } from '../../test/support/admin.ts';
+import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts';
+import { processEnvironment, readSettings } from '../config/env.ts';
+import { pickFreePort } from '../up/ports.ts';
+import { parseExpiry } from './duration.ts';
+import { registerAdminCommands, type CliContext } from './index.ts';
+import { formatTable } from './table.ts';
+
+let server: TestPostgres;
+let postgresUrl: string;
+let admin: TestAdmin;
+let folder: string;
+
+beforeAll(async () => {
+  server = await startPostgres();
+  return () => server.stop();
+});
+
+beforeEach(async () => {
+  postgresUrl = await server.createDatabase();
+  admin = await startAdmin(postgresUrl);
+  folder = mkdtempSync(join(tmpdir(), 'limen-cli-'));
+});
+
+afterEach(async () => {
+  await admin.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** What the last command wrote, also where it threw. */
+let written: { readonly out: string[]; readonly err: string[] };
+
+interface Outcome {
+  readonly out: string;
+  readonly err: string;
+  readonly code: number;
+}
+
+/** Runs a command as `limen ARGS` would, against the test's admin API unless the environment says otherwise. */
+async function limen(
+  args: readonly string[],
+  more: { environment?: Record<string, string>; stdin?: string } = {},
+): Promise<Outcome> {
+  const environment = more.environment ?? { LIMEN_ADMIN_URL: admin.url, LIMEN_ADMIN_TOKEN: admin.token };
+  const lines: { out: string[]; err: string[] } = { out: [], err: [] };
+  written = lines;
+  let code = 0;
+  const context: CliContext = {
+    settings: () => readSettings({ LIMEN_DATA: join(folder, 'data'), ...environment }),
+    environment: { PATH: processEnvironment()['PATH'], ...environment },
+    root: resolve(import.meta.dirname, '../..'),
+    out: (text) => lines.out.push(text),
+    err: (text) => lines.err.push(text),
+    stdin: () => Promise.resolve(more.stdin ?? ''),
+    setExitCode: (wanted) => (code = wanted),
+  };
+  const program = new Command('limen').exitOverride().configureOutput({
+    writeOut: (text) => lines.out.push(text),
+    writeErr: (text) => lines.err.push(text),
+  });
+  registerAdminCommands(program, context);
+  for (const command of program.commands.flatMap((one) => [one, ...one.commands]))
+    command.copyInheritedSettings(program);
+  await program.parseAsync(args, { from: 'user' });
+  return { out: lines.out.join('\n'), err: lines.err.join('\n'), code };
+}
+
+const PROVIDER = `apiVersion: limen.dev/v1alpha1
+kind: Provider
+metadata: {name: openai}
+spec: {type: openai, credential: {value: sk-very-secret}}
+`;
+const MODEL = `apiVersion: limen.dev/v1alpha1
+kind: Model
+metadata: {name: fast}
+spec:
+  targets: [{provider: openai, model: gpt-4o-mini}]
+  price: {input: 0.15, output: 0.6}
+`;
+
+function write(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+describe('limen keys', () => {
+  it('creates, lists and revokes', async () => {
+    const created = await limen([
+      'keys',
+      'create',
+      '--user',
+      'ada',
+      '--team',
+      'core',
+      '--models',
+      'demo, demo-claude',
+      '--expires',
+      '30d',
+    ]);
+    expect(created.code).toBe(0);
+    expect(created.out).toMatch(/^tw-[\w-]{43}$/);
+    expect(created.err).toMatch(/^key_\w+ of ada, ends \d{4}-\d\d-\d\d \d\d:\d\d UTC. Copy the key now/);
+    const id = created.err.split(' ')[0] ?? '';
+    const list = await limen(['keys', 'list']);
+    const [head, row] = list.out.split('\n');
+    expect(head).toMatch(/^ID +USER +TEAM +KEY +MODELS +STATUS +CREATED +EXPIRES$/);
+    expect(row).toContain(`${id}  ada   core  tw-…${created.out.slice(-4)}  demo,demo-claude  active`);
+    expect(list.out).not.toContain(created.out);
+    expect(await limen(['keys', 'revoke', id])).toMatchObject({ out: `${id} of ada is revoked.`, code: 0 });
+    expect((await limen(['keys', 'list'])).out).toContain('revoked');
+  });
+
+  it('prints JSON for scripts', async () => {
+    const created = JSON.parse((await limen(['keys', 'create', '--user', 'ada', '--json'])).out);
+    expect(created).toMatchObject({ user: 'ada', key: expect.stringMatching(/^tw-/) });
+    const list = JSON.parse((await limen(['keys', 'list', '--json'])).out);
+    expect(list).toEqual([expect.objectContaining({ id: created.id })]);
+    expect(JSON.parse((await limen(['keys', 'revoke', created.id, '--json'])).out)).toMatchObject({
+      status: 'revoked',
+    });
+  });
+
+  it('says what is wrong', async () => {
+    expect(await limen(['keys', 'list'])).toMatchObject({
+      err: 'There are no keys yet: limen keys create --user NAME',
+      code: 0,
+    });
+    expect(await limen(['keys', 'revoke', 'key_nothing'])).toMatchObject({
+      err: 'error: There is no key "key_nothing".',
+      code: 1,
+    });
+    expect(await limen(['keys', 'create', '--user', 'ada', '--expires', 'soon'])).toMatchObject({
+      err: expect.stringContaining('30d'),
+      code: 2,
+    });
+    expect(await limen(['keys', 'create', '--user', 'ada', '--models', 'nothing'])).toMatchObject({
+      err: expect.stringContaining('warning: No model at present is nothing.'),
+      code: 0,
+    });
+    await expect(limen(['keys', 'create'])).rejects.toThrow(/required option '--user <name>'/);
+  });
+
+  it('are explained with examples', async () => {
+    for (const args of [
+      ['keys', 'create'],
+      ['keys', 'list'],
+      ['keys', 'revoke'],
+      ['apply'],
+      ['get'],
+      ['doctor'],
+    ]) {
+      const help = await limen([...args, '--help']).catch((error: unknown) => error);
+      expect(help).toMatchObject({ code: 'commander.helpDisplayed' });
+      expect(written.out.join('\n')).toMatch(/Examples?:\n +limen /);
+    }
+  });
+});
+
+describe('limen apply', () => {
+  it('applies files, folders and standard input', async () => {
+    mkdirSync(join(folder, 'config'));
+    write('config/a.yaml', PROVIDER);
+    write('config/b.yaml', MODEL);
+    expect(await limen(['apply', '-f', join(folder, 'config'), '--dry-run'])).toMatchObject({
+      out: 'Provider/openai would be created\nModel/fast would be created',
+      code: 0,
+    });
+    expect(await limen(['apply', '-f', join(folder, 'config')])).toMatchObject({
+      out: 'Provider/openai created\nModel/fast created',
+      code: 0,
+    });
+    const changed = await limen(['apply', '-f', '-'], { stdin: MODEL.replace('input: 0.15', 'input: 0.2') });
+    expect(changed.out).toBe('Model/fast changed\n  spec.price.input: 0.15 → 0.2');
+    expect((await limen(['apply', '-f', write('p.yaml', PROVIDER)])).out).toBe('Provider/openai unchanged');
+    const secret = await limen(['apply', '-f', '-', '--json'], {
+      stdin: PROVIDER.replace('very-secret', 'new-secret'),
+    });
+    expect(JSON.parse(secret.out).changes[0].fields).toEqual([
+      { path: 'spec.credential.value', before: '(hidden)', after: '(hidden)' },
+    ]);
+  });
+
+  it('names file, line and column of what is wrong, whoever finds it', async () => {
+    const bad = write('bad.yaml', `${PROVIDER}---\n${MODEL.replace('input: 0.15', 'input: -1')}`);
+    expect(await limen(['apply', '-f', bad])).toMatchObject({
+      err: `error: One thing is wrong, and nothing was changed:\n  ${bad}:11:18 spec.price.input: -1 is not allowed; at least 0`,
+      code: 1,
+    });
+    const lost = write('lost.yaml', `# a model\n${MODEL}`);
+    expect(await limen(['apply', '-f', lost])).toMatchObject({
+      err: expect.stringContaining(`${lost}:6:24 spec.targets[0].provider: "openai" is no Provider`),
+      code: 1,
+    });
+    expect(await limen(['apply', '-f', join(folder, 'absent.yaml')])).toMatchObject({ code: 2 });
+    expect(await limen(['apply', '-f', '-'], { stdin: '# nothing\n' })).toMatchObject({ code: 1 });
+  });
+
+  it('leaves to the file what the file declares', async () => {
+    admin.setFile(PROVIDER);
+    expect(await limen(['apply', '-f', '-'], { stdin: PROVIDER })).toMatchObject({
+      err: 'error: Provider/openai is declared at limen.yaml:1: change it there.',
+      code: 1,
+    });
+  });
+});
+
+describe('limen get', () => {
+  it('shows resources as tables, YAML and JSON, without secrets', async () => {
+    await limen(['apply', '-f', '-'], { stdin: `${PROVIDER}---\n${MODEL}` });
+    expect((await limen(['get'])).out).toBe(
+      'KIND      NAME    SOURCE\nModel     fast    database\nProvider  openai  database',
+    );
+    expect((await limen(['get', 'models'])).out).toBe(
+      'NAME  TARGETS             ALIASES  USD PER MILLION IN/OUT  SOURCE\nfast  openai/gpt-4o-mini  -        0.15 / 0.6              database',
+    );
+    expect((await limen(['get', 'provider', 'openai'])).out).toContain(
+      'openai  openai  -         sealed      database',
+    );
+    const yaml = await limen(['get', 'provider', 'openai', '-o', 'yaml']);
+    expect(yaml.out).toContain('value: (hidden)');
+    expect(await limen(['apply', '-f', '-'], { stdin: yaml.out })).toMatchObject({
+      out: 'Provider/openai unchanged',
+    });
+    expect(JSON.parse((await limen(['get', '-o', 'json'])).out)).toHaveLength(2);
+    expect((await limen(['get', '-o', 'yaml'])).out.split('---')).toHaveLength(2);
+    expect(await limen(['get', 'model', 'fats'])).toMatchObject({
+      err: 'error: There is no Model/fats; did you mean fast?',
+      code: 1,
+    });
+    expect(await limen(['get', 'apikeys'])).toMatchObject({ err: 'error: There are no apikeys.', code: 1 });
+  });
+
+  it('shows workers and nodes', async () => {
+    admin.status = {
+      ...admin.status,
+      envoys: () => [
+        {
+          node: 'envoy-1',
+          protocol: 'delta',
+          connectedAt: 0,
+          kinds: {
+            clusters: { state: 'acknowledged', acknowledgedVersion: 'abc', publishedVersion: 'abc' },
+            listeners: {
+              state: 'refused',
+              acknowledgedVersion: '',
+              publishedVersion: 'def',
+              lastNack: { message: 'bad address', at: 0, version: 'def' },
+            },
+          },
+        },
+      ],
+    };
+    expect((await limen(['get', 'workers'])).out).toBe(
+      'WORKER       SNAPSHOT          STATE       CONNECTED\nprocessor-0  0123456789abcdef  up to date  2026-01-01 00:00',
+    );
+    expect((await limen(['get', 'nodes'])).out).toBe(
+      'NODE     KIND       STATE         VERSION  REFUSED BECAUSE\nenvoy-1  clusters   acknowledged  abc      -\nenvoy-1  listeners  refused       -        bad address',
+    );
+  });
+});
+
+describe('every command', () => {
+  it('says in one line that the gateway does not run', async () => {
+    const port = await pickFreePort();
+    const outcome = await limen(['keys', 'list'], { environment: { LIMEN_CONSOLE_PORT: String(port) } });
+    expect(outcome).toMatchObject({ out: '', code: 1 });
+    expect(outcome.err).toBe(
+      `error: Limen is not running at http://127.0.0.1:${port}: start it with \`npm start\`, or set LIMEN_ADMIN_URL (or LIMEN_CONSOLE_PORT, LIMEN_DATA) for another one.`,
+    );
+  });
+
+  it('says what is wrong with the token, the address or a setting', async () => {
+    const token = 'another-token-0123456789-abcdefghij';
+    expect(
+      await limen(['get'], { environment: { LIMEN_ADMIN_URL: admin.url, LIMEN_ADMIN_TOKEN: token } }),
+    ).toMatchObject({
+      err: expect.stringContaining('The admin token was refused'),
+      code: 1,
+    });
+    expect(await limen(['get'], { environment: { LIMEN_ADMIN_URL: admin.url } })).toMatchObject({
+      err: expect.stringContaining('There is no admin token'),
+      code: 1,
+    });
+    expect(await limen(['get'], { environment: { LIMEN_CONSOLE_PORT: 'many' } })).toMatchObject({
+      err: expect.stringContaining('LIMEN_CONSOLE_PORT'),
+      code: 2,
+    });
+    const other = createServer((_, response) => response.end('hello')).listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const address = other.address();
+    const url = `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`;
+    expect(await limen(['get'], { environment: { LIMEN_ADMIN_URL: url } })).toMatchObject({
+      err: expect.stringContaining('is this the right address?'),
+      code: 1,
+    });
+    other.close();
+  });
+});
+
+describe('limen doctor', () => {
+  it('works when nothing runs, and says what to do', async () => {
+    const [gatewayPort, consolePort] = [await pickFreePort(), await pickFreePort()];
+    const outcome = await limen(['doctor'], {
+      environment: {
+        LIMEN_GATEWAY_PORT: String(gatewayPort),
+        LIMEN_CONSOLE_PORT: String(consolePort),
+        LIMEN_GATEWAY_ADDRESS: '127.0.0.1',
+      },
+    });
+    expect(outcome.code).toBe(1);
+    expect(outcome.out).toMatch(new RegExp(`ok +port ${gatewayPort} +free`));
+    expect(outcome.out).toMatch(/^- +control +Limen is not running/m);
+    expect(outcome.out).toMatch(/^ok +node +24\./m);
+    expect(outcome.out).toContain('The gateway does not run here: npm start');
+  });
+
+  it('names a taken port and a bad file', async () => {
+    const other = createServer().listen(0, '127.0.0.1');
+    await once(other, 'listening');
+    const address = other.address();
+    const port = String(typeof address === 'object' ? address?.port : 0);
+    const config = write('limen.yaml', PROVIDER.replace('type: openai', 'type: opnai'));
+    const environment = {
+      LIMEN_GATEWAY_PORT: port,
+      LIMEN_GATEWAY_ADDRESS: '127.0.0.1',
+      LIMEN_CONSOLE_PORT: String(await pickFreePort()),
+      LIMEN_CONFIG: config,
+    };
+    const outcome = await limen(['doctor', '--json'], { environment });
+    other.close();
+    const report = JSON.parse(outcome.out);
+    expect(report).toMatchObject({ healthy: false, running: false });
+    expect(report.checks).toContainEqual({
+      name: `port ${port}`,
+      state: 'problem',
+      detail: expect.stringContaining(`Port ${port} is taken`),
+    });
+    expect(report.checks).toContainEqual(
+      expect.objectContaining({
+        name: 'configuration',
+        state: 'problem',
+        detail: expect.stringContaining(`${config}:4:14 spec.type: "opnai" is not allowed`),
+      }),
+    );
+  });
+
+  it('asks the stores and the control plane', async () => {
+    admin.status = {
+      ...admin.status,
+      providers: () => [
+        { name: 'anthropic', type: 'anthropic', source: 'environment', credential: 'ready' },
+        { name: 'openai', type: 'openai', source: 'file', credential: 'missing' },
+      ],
+      stores: () => Promise.resolve([{ name: 'redis', healthy: false, problem: 'does not answer' }]),
+    };
+    const environment = {
+      LIMEN_ADMIN_URL: admin.url,
+      LIMEN_ADMIN_TOKEN: admin.token,
+      LIMEN_POSTGRES_URL: postgresUrl,
+      LIMEN_REDIS_URL: `redis://127.0.0.1:${await pickFreePort()}`,
+      LIMEN_CLICKHOUSE_URL: `http://127.0.0.1:${await pickFreePort()}`,
+    };
+    const report = JSON.parse((await limen(['doctor', '--json'], { environment })).out);
+    const states = Object.fromEntries(
+      report.checks.map(({ name, state }: { name: string; state: string }) => [name, state]),
+    );
+    expect(states).toMatchObject({
+      postgres: 'ok',
+      redis: 'problem',
+      clickhouse: 'problem',
+      control: 'ok',
+      snapshot: 'ok',
+      workers: 'ok',
+      'envoy connection': 'problem',
+      'provider anthropic': 'ok',
+      'provider openai': 'problem',
+      'store redis': 'problem',
+    });
+    expect(report.running).toBe(true);
+  });
+});
+
+describe('parseExpiry', () => {
+  const now = Date.UTC(2026, 0, 1);
+
+  it.each([
+    ['90m', '2026-01-01T01:30:00.000Z'],
+    ['12h', '2026-01-01T12:00:00.000Z'],
+    ['30d', '2026-01-31T00:00:00.000Z'],
+    ['2w', '2026-01-15T00:00:00.000Z'],
+    ['2027-01-31', '2027-01-31T00:00:00.000Z'],
+    ['2027-01-31T12:00:00+02:00', '2027-01-31T10:00:00.000Z'],
+  ])('understands %s', (text, expected) => {
+    expect(parseExpiry(text, now)).toBe(expected);
+  });
+
+  it.each(['', '30', 'd', '-1d', '30 days', 'tomorrow', '2027-13-01', '2027'])('refuses %j', (text) => {
+    expect(() => parseExpiry(text, now)).toThrow(/is not allowed; a duration/);
+  });
+});
+
+describe('formatTable', () => {
+  it('aligns its columns', () => {
+    expect(
+      formatTable(
+        ['a', 'long'],
+        [
+          ['wide cell', 'x'],
+          ['y', ''],
+        ],
+      ),
+    ).toBe('A          LONG\nwide cell  x\ny');
+  });
+});

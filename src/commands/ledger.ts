@@ -1,0 +1,101 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { StoreStatus } from '../admin/contract.ts';
+import type { Snapshot } from '../core/snapshot.ts';
+import { Reconciler, type ReconcilerObserver } from '../ledger/reconciler.ts';
+import { LedgerWriter, type WriterObserver } from '../ledger/writer.ts';
+import { connectClickHouse } from '../store/clickhouse/client.ts';
+import { ClickHouseGatewayLog } from '../store/clickhouse/gateway-log.ts';
+import { migrateClickHouse } from '../store/clickhouse/migrations.ts';
+import { connectRedis } from '../store/redis/connection.ts';
+import { RedisIntentBook } from '../store/redis/intent-book.ts';
+import { LEASE_MS } from '../store/redis/ledger.ts';
+import { RedisRowQueue } from '../store/redis/row-queue.ts';
+import type { Logger } from '../telemetry/logger.ts';
+
+export interface LedgerOptions {
+  readonly redisUrl: string;
+  readonly clickhouseUrl: string;
+  readonly logger: Logger;
+  readonly observer: WriterObserver & ReconcilerObserver;
+  /** The snapshot of a version, or the nearest there is, for prices. */
+  readonly snapshotFor: (version: string) => Pick<Snapshot, 'models'> | undefined;
+}
+
+/** The control plane's half of the ledger, running. */
+export interface RunningLedger {
+  stores(): Promise<StoreStatus[]>;
+  stop(): Promise<void>;
+}
+
+/** Reads of the rows stream block for up to a second; a command may take that and some more. */
+const BLOCKING_TIMEOUT_MS = 5000;
+const MIGRATION_RETRY_MS = 1000;
+
+async function statusOf(name: string, version: () => Promise<string | undefined>): Promise<StoreStatus> {
+  try {
+    return { name, healthy: true, version: await version() };
+  } catch {
+    return { name, healthy: false, problem: 'does not answer' };
+  }
+}
+
+/** Starts to carry rows into ClickHouse and to close what was left open; neither store has to be there yet. */
+export function startLedger(options: LedgerOptions): RunningLedger {
+  const { logger, observer } = options;
+  const reader = connectRedis({ url: options.redisUrl, logger, commandTimeoutMs: BLOCKING_TIMEOUT_MS });
+  const redis = connectRedis({ url: options.redisUrl, logger });
+  const clickhouse = connectClickHouse({ url: options.clickhouseUrl });
+  const writer = new LedgerWriter({
+    queue: new RedisRowQueue(reader),
+    store: new ClickHouseGatewayLog(clickhouse),
+    logger,
+    observer,
+  });
+  const reconciler = new Reconciler({
+    book: new RedisIntentBook(redis),
+    snapshotFor: options.snapshotFor,
+    logger,
+    observer,
+    leaseMs: LEASE_MS,
+  });
+  const stopping = new AbortController();
+  const prepared = prepare();
+
+  async function prepare(): Promise<void> {
+    for (let told = false; !stopping.signal.aborted;) {
+      try {
+        await migrateClickHouse(clickhouse);
+        writer.start();
+        return;
+      } catch (error) {
+        if (!told) logger.warn({ error }, 'ClickHouse cannot be prepared yet; rows wait in Redis');
+        told = true;
+        await delay(MIGRATION_RETRY_MS, undefined, { signal: stopping.signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  reconciler.start();
+  return {
+    stores: () =>
+      Promise.all([
+        statusOf('redis', async () => /redis_version:(\S+)/.exec(await redis.info('server'))?.[1]),
+        statusOf('clickhouse', async () => {
+          const result = await clickhouse.query({
+            query: 'SELECT version() AS version',
+            format: 'JSONEachRow',
+          });
+          return (await result.json<{ version: string }>())[0]?.version;
+        }),
+      ]),
+    stop: async () => {
+      stopping.abort();
+      await prepared;
+      await writer.stop();
+      await reconciler.stop();
+      reader.disconnect();
+      redis.disconnect();
+      await clickhouse.close();
+    },
+  };
+}

@@ -1,0 +1,117 @@
+import type { GatewayLogRow, IntentBook } from '../core/ledger.ts';
+import type { Snapshot } from '../core/snapshot.ts';
+import { makeUsage, priceUsd } from '../core/usage.ts';
+import type { Logger } from '../telemetry/logger.ts';
+import { readIntent, type SettleIntent } from './records.ts';
+
+/** Who is told what happens, for metrics. */
+export interface ReconcilerObserver {
+  /** Requests closed without word from Envoy. */
+  unsettled(count: number): void;
+  /** What waits in the store, seen in each round. */
+  backlog(intents: number, rows: number): void;
+}
+
+export interface ReconcilerOptions {
+  readonly book: IntentBook;
+  readonly snapshotFor: (version: string) => Pick<Snapshot, 'models'> | undefined;
+  readonly logger: Logger;
+  readonly observer: ReconcilerObserver;
+  /** How long a request may go without a sign of life. Envoy gives one every 15 s. */
+  readonly leaseMs: number;
+  /** Time between two rounds. */
+  readonly everyMs?: number;
+}
+
+const MOST_AT_ONCE = 200;
+
+/**
+ * The row of a request that nobody settled: the worker died with its end, or Envoy did. Its input is charged as
+ * estimated, since the upstream was most likely asked; its output, of which nothing is known, is not. A late
+ * access log replaces the row with its own, of revision 2.
+ */
+export function unsettledRow(
+  intent: SettleIntent,
+  snapshotFor: ReconcilerOptions['snapshotFor'],
+): GatewayLogRow {
+  const { inputEstimate, ...known } = intent;
+  const usage = makeUsage({ input: inputEstimate });
+  const price = snapshotFor(intent.snapshot)?.models[intent.model]?.price;
+  return {
+    ...known,
+    revision: 1,
+    provider: '',
+    providerModel: '',
+    attempts: 0,
+    status: 0,
+    errorCode: 'unsettled',
+    usage,
+    usageSource: 'estimated',
+    costUsd: price === undefined ? 0 : priceUsd(usage, price),
+    timeToFirstTokenMs: 0,
+    durationMs: 0,
+    limenMicros: 0,
+    responseBytes: 0,
+  };
+}
+
+/** Closes the intents that were left open. Every control plane runs one; one at a time has the role. */
+export class Reconciler {
+  readonly #options: ReconcilerOptions;
+  readonly #everyMs: number;
+  #timer: NodeJS.Timeout | undefined;
+  #round: Promise<unknown> = Promise.resolve();
+  #stopped = false;
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options;
+    this.#everyMs = options.everyMs ?? 10_000;
+  }
+
+  start(): void {
+    this.#timer = setTimeout(() => {
+      this.#round = this.reconcile()
+        .catch((error: unknown) => {
+          const reason = error instanceof Error ? error.message : String(error);
+          this.#options.logger.warn({ reason }, 'open requests could not be looked at');
+        })
+        .finally(() => {
+          if (!this.#stopped) this.start();
+        });
+    }, this.#everyMs);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#round;
+  }
+
+  /** One round; returns how many requests were closed. Rejects where the store is away. */
+  async reconcile(): Promise<number> {
+    const { book, leaseMs, observer, snapshotFor, logger } = this.#options;
+    const { intents, rows } = await book.backlog();
+    observer.backlog(intents, rows);
+    // The role outlives one missed round, so that it does not wander between healthy instances.
+    if (!(await book.lead(this.#everyMs * 3))) return 0;
+    let closed = 0;
+    for (;;) {
+      const lapsed = await book.lapsed(leaseMs, MOST_AT_ONCE);
+      const closings = lapsed.flatMap(({ intentId, json }) => {
+        const intent = readIntent(json);
+        if (intent !== undefined) return [{ intentId, row: unsettledRow(intent, snapshotFor) }];
+        logger.error({ intentId }, 'an open intent cannot be read');
+        return [];
+      });
+      const now = closings.length === 0 ? 0 : await book.close(closings, leaseMs);
+      closed += now;
+      // A round that closed nothing would find the same again.
+      if (lapsed.length < MOST_AT_ONCE || now === 0) break;
+    }
+    if (closed > 0) {
+      observer.unsettled(closed);
+      logger.warn({ requests: closed }, 'requests closed that Envoy never reported');
+    }
+    return closed;
+  }
+}

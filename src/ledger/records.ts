@@ -1,0 +1,101 @@
+import { z } from 'zod';
+import type { GatewayLogRow, Intent, RequestContext } from '../core/ledger.ts';
+import { ERROR_STATUS } from '../core/errors.ts';
+
+const text = z.string().catch('');
+const amount = z.number().nonnegative().catch(0);
+
+/**
+ * What the ledger reads of an Intent. It is read by whatever version runs when it is settled, so all but the
+ * identity may be missing.
+ */
+const intentSchema = z.object({
+  requestId: z.string().min(1),
+  time: z.number().positive(),
+  keyId: text,
+  user: text,
+  team: text,
+  format: text,
+  modelAsked: text,
+  model: text,
+  stream: z.boolean().catch(false),
+  inputEstimate: amount,
+  snapshot: text,
+}) satisfies z.ZodType<Partial<Intent>>;
+
+const contextSchema = intentSchema.extend({
+  intentId: text,
+  limenMicros: amount,
+}) satisfies z.ZodType<Partial<RequestContext>>;
+
+const rowErrors = ['', 'client_disconnected', 'unsettled'] as const;
+
+function isErrorCode(code: string): code is GatewayLogRow['errorCode'] {
+  return Object.hasOwn(ERROR_STATUS, code) || rowErrors.some((known) => known === code);
+}
+
+const rowSchema: z.ZodType<GatewayLogRow> = z.object({
+  requestId: z.string().min(1),
+  revision: z.union([z.literal(1), z.literal(2)]),
+  time: z.number().positive(),
+  keyId: text,
+  user: text,
+  team: text,
+  format: text,
+  modelAsked: text,
+  model: text,
+  provider: text,
+  providerModel: text,
+  stream: z.boolean().catch(false),
+  attempts: amount,
+  status: amount,
+  errorCode: z
+    .custom<GatewayLogRow['errorCode']>((code) => typeof code === 'string' && isErrorCode(code))
+    .catch('internal_error'),
+  usage: z.object({
+    input: amount,
+    output: amount,
+    cachedInput: amount,
+    cacheWrite: amount,
+    reasoning: amount,
+    total: amount,
+  }),
+  usageSource: z.enum(['provider', 'counted', 'estimated', 'none']),
+  costUsd: amount,
+  timeToFirstTokenMs: amount,
+  durationMs: amount,
+  limenMicros: amount,
+  responseBytes: amount,
+  snapshot: text,
+});
+
+/** What the ledger reads of an Intent. */
+export type SettleIntent = z.output<typeof intentSchema>;
+/** What the ledger reads of a RequestContext. */
+export type SettleContext = z.output<typeof contextSchema>;
+
+/** Reads JSON by a schema; undefined for what is no JSON or does not fit. */
+export function parseRecord<Output>(schema: z.ZodType<Output>, json: string | undefined): Output | undefined {
+  if (json === undefined || json === '') return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+  const result = schema.safeParse(value);
+  return result.success ? result.data : undefined;
+}
+
+export function readIntent(json: string): SettleIntent | undefined {
+  return parseRecord(intentSchema, json);
+}
+
+/** The context in a metadata field, or undefined where there is none that can be read. */
+export function readRequestContext(json: string | undefined): SettleContext | undefined {
+  return parseRecord(contextSchema, json);
+}
+
+export function readRow(json: string): GatewayLogRow | undefined {
+  return parseRecord(rowSchema, json);
+}

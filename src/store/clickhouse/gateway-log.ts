@@ -1,0 +1,53 @@
+import type { ClickHouseClient } from '@clickhouse/client';
+import type { GatewayLogRow, GatewayLogStore } from '../../core/ledger.ts';
+
+function whole(value: number): number {
+  return Number.isFinite(value) && value > 0 ? Math.round(value) : 0;
+}
+
+/** A row as `gateway_logs` names its columns. */
+function recordOf(row: GatewayLogRow): Readonly<Record<string, string | number | boolean>> {
+  return {
+    time: whole(row.time),
+    request_id: row.requestId,
+    revision: row.revision,
+    key_id: row.keyId,
+    user: row.user,
+    team: row.team,
+    format: row.format,
+    model_asked: row.modelAsked,
+    model: row.model,
+    provider: row.provider,
+    provider_model: row.providerModel,
+    stream: row.stream,
+    attempts: whole(row.attempts),
+    status: whole(row.status),
+    error_code: row.errorCode,
+    input_tokens: whole(row.usage.input),
+    output_tokens: whole(row.usage.output),
+    cached_input_tokens: whole(row.usage.cachedInput),
+    cache_write_tokens: whole(row.usage.cacheWrite),
+    reasoning_tokens: whole(row.usage.reasoning),
+    total_tokens: whole(row.usage.total),
+    usage_source: row.usageSource,
+    cost_usd: row.costUsd,
+    time_to_first_token_ms: row.timeToFirstTokenMs,
+    duration_ms: row.durationMs,
+    limen_micros: whole(row.limenMicros),
+    response_bytes: whole(row.responseBytes),
+    snapshot: row.snapshot,
+  };
+}
+
+/** The table of finished requests. */
+export class ClickHouseGatewayLog implements GatewayLogStore {
+  readonly #client: ClickHouseClient;
+
+  constructor(client: ClickHouseClient) {
+    this.#client = client;
+  }
+
+  async insert(rows: readonly GatewayLogRow[]): Promise<void> {
+    await this.#client.insert({ table: 'gateway_logs', values: rows.map(recordOf), format: 'JSONEachRow' });
+  }
+}

@@ -1,0 +1,141 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { modelResource, providerResource, startGateway, type TestGateway } from '../support/gateway.ts';
+import { eventually } from '../support/running-envoy.ts';
+import {
+  anthropic,
+  type Dialect,
+  openai,
+  type ScriptedUpstream,
+  startUpstream,
+} from '../support/upstream/index.ts';
+import { anthropicTypescript } from './anthropic-typescript.ts';
+import type { ClientDriver } from './driver.ts';
+import { openaiTypescript } from './openai-typescript.ts';
+import { pythonDriver } from './python.ts';
+import { describeScenarios } from './scenarios.ts';
+
+/** Every official client through the running gateway to each kind of provider: same format, and converted. */
+
+const drivers: readonly ClientDriver[] = [
+  openaiTypescript,
+  anthropicTypescript,
+  pythonDriver('openai'),
+  pythonDriver('anthropic'),
+];
+const dialects = [openai, anthropic];
+const providerKeys = {
+  openai: `sk-openai-${randomBytes(12).toString('hex')}`,
+  anthropic: `sk-ant-${randomBytes(12).toString('hex')}`,
+};
+const upstreams = new Map<string, ScriptedUpstream>();
+let gateway: TestGateway;
+
+const upstreamOf = (dialect: Dialect): ScriptedUpstream => {
+  const upstream = upstreams.get(dialect.kind);
+  if (!upstream) throw new Error('The upstreams run only within the suite.');
+  return upstream;
+};
+/** The upstream's name for a model, other than the client's, so that a rewrite is seen. */
+const upstreamModel = (dialect: Dialect) => `${dialect.kind}-upstream-model`;
+const modelOf = (dialect: Dialect) => `via-${dialect.kind}`;
+
+beforeAll(async () => {
+  for (const dialect of dialects) upstreams.set(dialect.kind, await startUpstream());
+  gateway = await startGateway({
+    config: [
+      ...dialects.map((dialect) =>
+        providerResource(dialect.kind, {
+          type: dialect.kind,
+          baseUrl: `${upstreamOf(dialect).url}/v1`,
+          credential: providerKeys[dialect.kind],
+        }),
+      ),
+      ...dialects.map((dialect) =>
+        modelResource(modelOf(dialect), [{ provider: dialect.kind, model: upstreamModel(dialect) }]),
+      ),
+    ],
+  });
+});
+
+afterAll(async () => {
+  await Promise.all(drivers.map((driver) => driver.close()));
+  await gateway.stop();
+  await Promise.all([...upstreams.values()].map((upstream) => upstream.close()));
+});
+
+for (const driver of drivers) {
+  for (const dialect of dialects) {
+    describeScenarios({
+      driver,
+      dialect,
+      model: modelOf(dialect),
+      upstreamModel: upstreamModel(dialect),
+      upstreamCredential: dialect.credential(providerKeys[dialect.kind]),
+      upstream: () => upstreamOf(dialect),
+      target: () => ({ url: gateway.url, key: gateway.key }),
+      throughGateway: true,
+    });
+  }
+}
+
+describe.each(drivers)('$name and what the gateway itself answers', (driver) => {
+  const target = () => ({ url: gateway.url, key: gateway.key });
+  const conversation = { prompt: 'Hi', maxRetries: 0 };
+
+  test.each([false, true])('a wrong key is an AuthenticationError, streamed: %s', async (stream) => {
+    const wrong = { url: gateway.url, key: `${gateway.key}x` };
+    const { error } = await driver.converse(wrong, { ...conversation, model: 'via-openai', stream });
+    expect(error).toMatchObject({ status: 401, code: 'invalid_api_key', requestId: expect.any(String) });
+    expect(error?.classes).toContain('AuthenticationError');
+    expect(error?.message).not.toContain(gateway.key);
+  });
+
+  test.each([false, true])(
+    'an unknown model is a NotFoundError that names the nearest, streamed: %s',
+    async (stream) => {
+      const { error } = await driver.converse(target(), { ...conversation, model: 'via-openal', stream });
+      expect(error).toMatchObject({ status: 404, code: 'model_not_found' });
+      expect(error?.classes).toContain('NotFoundError');
+      expect(error?.message).toContain('via-openai');
+    },
+  );
+
+  test('a bad request is a BadRequestError, and reaches no upstream', async () => {
+    for (const upstream of upstreams.values()) upstream.reset();
+    const { error } = await driver.converse(target(), { ...conversation, model: '', stream: false });
+    expect(error).toMatchObject({ status: 400, code: 'model_required' });
+    expect(error?.classes).toContain('BadRequestError');
+    for (const upstream of upstreams.values()) expect(upstream.requests).toEqual([]);
+  });
+
+  test('the models list holds what the key may use', async () => {
+    const all = await driver.listModels(target());
+    expect(all.error).toBeNull();
+    expect([...all.models].sort()).toEqual(['via-anthropic', 'via-openai']);
+    const key = await gateway.createKey({ user: 'narrow', models: ['via-anth*'] });
+    const narrow = await eventually(async () => {
+      const outcome = await driver.listModels({ url: gateway.url, key });
+      return outcome.error === null ? outcome : undefined;
+    });
+    expect(narrow.models).toEqual(['via-anthropic']);
+    const { error } = await driver.converse(
+      { url: gateway.url, key },
+      { ...conversation, model: 'via-openai', stream: false },
+    );
+    expect(error?.status).toBeGreaterThanOrEqual(403);
+    expect(error?.status).toBeLessThanOrEqual(404);
+  });
+
+  test('a wrong key lists nothing', async () => {
+    const { error, models } = await driver.listModels({ url: gateway.url, key: 'tw-nothing' });
+    expect(models).toEqual([]);
+    expect(error?.classes).toContain('AuthenticationError');
+  });
+});
+
+test('no credential is in the logs or in what Envoy shows of its configuration', async () => {
+  const shown = `${gateway.logs()}\n${await gateway.configDump()}`;
+  for (const secret of [gateway.key, ...Object.values(providerKeys)])
+    expect(shown.includes(secret)).toBe(false);
+});

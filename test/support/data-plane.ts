@@ -1,0 +1,370 @@
+import { join } from 'node:path';
+import type { z } from 'zod';
+import { API_VERSION } from '../../src/config/resources/common.ts';
+import { gatewaySchema } from '../../src/config/resources/gateway.ts';
+import { modelSchema } from '../../src/config/resources/model.ts';
+import { providerSchema } from '../../src/config/resources/provider.ts';
+import { ALL_CAPABILITIES, type EnvoyCapabilities } from '../../src/core/capabilities.ts';
+import { LimenError } from '../../src/core/errors.ts';
+import type { GatewayLogRow, Intent } from '../../src/core/ledger.ts';
+import type { Snapshot } from '../../src/core/snapshot.ts';
+import type { FormatName } from '../../src/formats/hub.ts';
+import { FORMATS } from '../../src/formats/index.ts';
+import type { AccessLogEntry } from '../../src/ledger/access-log-entry.ts';
+import { OutputEstimator } from '../../src/ledger/estimator.ts';
+import { settleFromAccessLog } from '../../src/ledger/settle.ts';
+import { providerOf } from '../../src/providers/index.ts';
+import { buildSnapshot } from '../../src/snapshot/build.ts';
+import { AggregatedDiscovery } from '../../src/xds/ads/aggregated-discovery.ts';
+import { OrderedPublisher, type OrderedResult } from '../../src/xds/ads/ordered-publisher.ts';
+import { AdsServer } from '../../src/xds/ads/server.ts';
+import { buildBootstrap } from '../../src/xds/build/bootstrap.ts';
+import { buildXds } from '../../src/xds/build/index.ts';
+import { REQUEST_ID_PLACEHOLDER, type ErrorBodies } from '../../src/xds/build/local-replies.ts';
+import { call, openCall, type CallOptions, type ClientAnswer, type OpenAnswer } from './data-plane/client.ts';
+import { RemoteWorker } from './data-plane/remote-worker.ts';
+import {
+  TestWorker,
+  type TestKey,
+  type WorkerLoad,
+  type WorkerOptions,
+  type WorkerReport,
+} from './data-plane/worker.ts';
+import { eventually, freePort, get, removeFolder, RunningEnvoy, temporaryFolder } from './running-envoy.ts';
+
+export type ProviderInput = Omit<z.input<typeof providerSchema>['spec'], 'credential'> & {
+  /** What Envoy is to inject, in clear. */
+  readonly credential?: string;
+};
+export type ModelInput = z.input<typeof modelSchema>['spec'];
+export type GatewayInput = z.input<typeof gatewaySchema>['spec'];
+
+/** The configuration of a data plane, as the resources' specifications say it. */
+export interface DataPlaneConfiguration {
+  readonly providers: Readonly<Record<string, ProviderInput>>;
+  readonly models: Readonly<Record<string, ModelInput>>;
+  readonly gateway?: GatewayInput;
+  readonly keys?: readonly TestKey[];
+}
+
+export interface DataPlaneOptions extends DataPlaneConfiguration {
+  readonly capabilities?: EnvoyCapabilities;
+  /** How many; one by default. */
+  readonly workers?: number;
+  /** In processes of their own, so that one can be killed and measured. */
+  readonly workerProcesses?: boolean;
+  /** Workers never get a snapshot, as while the control plane starts. */
+  readonly withoutSnapshot?: boolean;
+}
+
+/** The key that requests carry unless they say otherwise. It may use every model. */
+export const CLIENT_KEY = 'tw-data-plane-0123456789abcdef';
+const DEFAULT_KEYS: readonly TestKey[] = [{ key: CLIENT_KEY, id: 'key-1', user: 'ann', team: 'physics' }];
+const ENVOY_HEAP_BYTES = 2 * 1024 ** 3;
+const READY_TIMEOUT_MS = 60_000;
+const ACKNOWLEDGE_TIMEOUT_MS = 30_000;
+const REMOVAL_GRACE_MS = 100;
+
+/** Everything that workers reported since the start or the last `forget`. */
+class Reports {
+  entries: AccessLogEntry[] = [];
+  intents: Intent[] = [];
+  answers: { readonly status: number; readonly code: string | undefined }[] = [];
+  faults: string[] = [];
+  rawAccessLog: Buffer[] = [];
+
+  readonly take = (report: WorkerReport): void => {
+    switch (report.kind) {
+      case 'entry':
+        this.entries.push(report.entry);
+        return;
+      case 'access log':
+        this.rawAccessLog.push(Buffer.from(report.base64, 'base64'));
+        return;
+      case 'admit':
+        this.intents.push(report.intent);
+        return;
+      case 'answer':
+        this.answers.push({ status: report.status, code: report.code });
+        return;
+      case 'fault':
+        this.faults.push(`${report.leg}: ${report.message}`);
+    }
+  };
+}
+
+function compile(configuration: DataPlaneConfiguration): Snapshot {
+  const resource = (kind: string, name: string, spec: object) => ({
+    apiVersion: API_VERSION,
+    kind,
+    metadata: { name },
+    spec,
+  });
+  return buildSnapshot([
+    gatewaySchema.parse(resource('Gateway', 'default', configuration.gateway ?? {})),
+    ...Object.entries(configuration.providers).map(([name, { credential, ...spec }]) =>
+      providerSchema.parse(
+        resource('Provider', name, {
+          modelPrefixes: [],
+          ...spec,
+          ...(credential === undefined ? {} : { credential: { value: credential } }),
+        }),
+      ),
+    ),
+    ...Object.entries(configuration.models).map(([name, spec]) =>
+      modelSchema.parse(resource('Model', name, spec)),
+    ),
+  ]).snapshot;
+}
+
+function errorBodies(format: FormatName, pathPrefix?: string): ErrorBodies {
+  return {
+    pathPrefix,
+    body: (code, message) =>
+      FORMATS[format].encodeError(new LimenError(code, message), REQUEST_ID_PLACEHOLDER).toString('utf8'),
+  };
+}
+
+/** A real Envoy, fed by ADS, with real processors behind it: all of the data plane but Redis. */
+export class DataPlane {
+  readonly port: number;
+  readonly url: string;
+  readonly envoy: RunningEnvoy;
+  readonly workers: readonly (TestWorker | RemoteWorker)[];
+  readonly #parts: Parts;
+  #configuration: DataPlaneConfiguration;
+
+  private constructor(
+    parts: Parts,
+    envoy: RunningEnvoy,
+    workers: readonly (TestWorker | RemoteWorker)[],
+    configuration: DataPlaneConfiguration,
+  ) {
+    this.port = parts.port;
+    this.url = `http://127.0.0.1:${parts.port}`;
+    this.envoy = envoy;
+    this.workers = workers;
+    this.#parts = parts;
+    this.#configuration = configuration;
+  }
+
+  /** See {@link startDataPlane}. */
+  static async start(options: DataPlaneOptions): Promise<DataPlane> {
+    const folder = await temporaryFolder();
+    const reports = new Reports();
+    const capabilities = options.capabilities ?? ALL_CAPABILITIES;
+    const count = options.workers ?? 1;
+    const sockets = Array.from({ length: count }, (_, index) => join(folder, `worker-${index}.sock`));
+    const snapshot = compile(options);
+    const start = async (socketPath: string): Promise<TestWorker | RemoteWorker> => {
+      const workerOptions: WorkerOptions = {
+        socketPath,
+        capabilities,
+        maxMessageBytes: snapshot.gateway.limits.requestBody,
+        report: reports.take,
+      };
+      return options.workerProcesses === true
+        ? await RemoteWorker.start(workerOptions)
+        : await TestWorker.start(workerOptions);
+    };
+    const workers = await Promise.all(sockets.map(start));
+    const ads = new AggregatedDiscovery();
+    const adsSocket = join(folder, 'ads.sock');
+    const server = await AdsServer.start(ads, { address: `unix:${adsSocket}` });
+    const parts: Parts = {
+      folder,
+      reports,
+      capabilities,
+      sockets,
+      server,
+      publisher: new OrderedPublisher(ads, {
+        acknowledgeTimeoutMs: ACKNOWLEDGE_TIMEOUT_MS,
+        graceMs: REMOVAL_GRACE_MS,
+      }),
+      port: await freePort(),
+      withoutSnapshot: options.withoutSnapshot ?? false,
+    };
+    const adminSocket = join(folder, 'admin.sock');
+    const bootstrap = buildBootstrap({
+      nodeId: 'data-plane-test',
+      adminSocket,
+      adsSocket,
+      controlSocket: join(folder, 'control.sock'),
+      consoleAddress: '127.0.0.1',
+      consolePort: await freePort(),
+      maxHeapBytes: ENVOY_HEAP_BYTES,
+      maxDownstreamConnections: 10_000,
+    });
+    const envoy = await RunningEnvoy.start(folder, bootstrap, adminSocket);
+    const plane = new DataPlane(parts, envoy, workers, options);
+    try {
+      const result = await plane.publish({});
+      if (result.state === 'refused') throw new Error(`Envoy refused: ${JSON.stringify(result.nacked)}`);
+      await plane.ready();
+      return plane;
+    } catch (error) {
+      const { log } = envoy;
+      await plane.stop();
+      throw new Error(`the data plane did not start: ${String(error)}\n${log}`, { cause: error });
+    }
+  }
+
+  get snapshot(): Snapshot {
+    return compile(this.#configuration);
+  }
+
+  /** Puts a changed configuration in force: first Envoy's clusters and secrets, then the workers, then routes. */
+  async publish(changes: Partial<DataPlaneConfiguration>): Promise<OrderedResult> {
+    const { publisher, capabilities, sockets, port, withoutSnapshot } = this.#parts;
+    const next = { ...this.#configuration, ...changes };
+    const snapshot = compile(next);
+    const resources = buildXds(snapshot, {
+      address: '127.0.0.1',
+      port,
+      processorSockets: sockets,
+      capabilities,
+      errorBodies: [errorBodies('messages', '/v1/messages'), errorBodies('chat')],
+      placementOf: (provider) => providerOf(provider.type).credential,
+      systemCaFile: '/etc/ssl/certs/ca-certificates.crt',
+      secrets: Object.fromEntries(
+        Object.entries(next.providers).flatMap(([name, { credential }]) =>
+          credential === undefined ? [] : [[name, credential]],
+        ),
+      ),
+    });
+    const result = await publisher.publish({ ...resources }, async () => {
+      const state = { snapshot: withoutSnapshot ? undefined : snapshot, keys: next.keys ?? DEFAULT_KEYS };
+      await Promise.all(this.workers.map(async (worker) => await worker.apply(state)));
+    });
+    if (result.state === 'in force') this.#configuration = next;
+    return result;
+  }
+
+  /** Resolves when requests are served: the listener is there and, unless none is expected, a worker. */
+  async ready(): Promise<void> {
+    const path = this.#parts.withoutSnapshot ? '/health/live' : '/health/ready';
+    await eventually(
+      async () => ((await get({ port: this.port }, path)).status === 200 ? true : undefined),
+      READY_TIMEOUT_MS,
+    );
+  }
+
+  /** A request with the usual key, read to its end. */
+  async call(options: CallOptions): Promise<ClientAnswer> {
+    return await call(this.port, { key: CLIENT_KEY, ...options });
+  }
+
+  /** A request with the usual key; resolves with the head of the answer. */
+  async open(options: CallOptions): Promise<OpenAnswer> {
+    return await openCall(this.port, { key: CLIENT_KEY, ...options });
+  }
+
+  /** Access-log entries since the start or the last `forget`, in order of arrival. */
+  get accessLog(): readonly AccessLogEntry[] {
+    return this.#parts.reports.entries;
+  }
+
+  /** The access log as it came over the wire. */
+  get rawAccessLog(): Buffer {
+    return Buffer.concat(this.#parts.reports.rawAccessLog);
+  }
+
+  /** Every intent that was admitted. */
+  get intents(): readonly Intent[] {
+    return this.#parts.reports.intents;
+  }
+
+  /** Answers that workers gave by themselves. */
+  get answers(): readonly { readonly status: number; readonly code: string | undefined }[] {
+    return this.#parts.reports.answers;
+  }
+
+  /** Faults of workers: none is expected unless a test provokes it. */
+  get faults(): readonly string[] {
+    return this.#parts.reports.faults;
+  }
+
+  /** The ledger rows of the requests that have ended. */
+  get rows(): readonly GatewayLogRow[] {
+    const estimator = new OutputEstimator();
+    const snapshot = this.snapshot;
+    return this.accessLog.flatMap((entry) => {
+      const settlement = settleFromAccessLog(entry, { snapshotFor: () => snapshot, estimator });
+      return settlement === undefined ? [] : [settlement.row];
+    });
+  }
+
+  /** Waits until `count` requests have ended, and returns their rows. */
+  async settled(count = 1, timeoutMs = 20_000): Promise<readonly GatewayLogRow[]> {
+    return await eventually(() => {
+      const { rows } = this;
+      return rows.length >= count ? rows : undefined;
+    }, timeoutMs);
+  }
+
+  /** Waits for the row of one request. @throws where there are several */
+  async settledRow(timeoutMs = 20_000): Promise<GatewayLogRow> {
+    const [row, ...more] = await this.settled(1, timeoutMs);
+    if (row === undefined || more.length > 0) throw new Error(`expected one row, got ${more.length + 1}`);
+    return row;
+  }
+
+  /** Forgets what was reported, between two tests. */
+  forget(): void {
+    const { reports } = this.#parts;
+    reports.entries = [];
+    reports.intents = [];
+    reports.answers = [];
+    reports.faults = [];
+    reports.rawAccessLog = [];
+  }
+
+  async loads(): Promise<readonly WorkerLoad[]> {
+    return await Promise.all(this.workers.map(async (worker) => await worker.load()));
+  }
+
+  /** Waits until no worker holds anything. @throws what is still held */
+  async idle(timeoutMs = 10_000): Promise<void> {
+    await eventually(async () => {
+      const loads = await this.loads();
+      const busy = loads.filter(({ open, bytesInFlight }) => open > 0 || bytesInFlight > 0);
+      if (busy.length > 0) throw new Error(`still held: ${JSON.stringify(busy)}`);
+      return true;
+    }, timeoutMs);
+  }
+
+  /** Everything that Envoy would show an operator of its configuration, secrets and endpoints among it. */
+  async configDump(): Promise<string> {
+    return (await this.envoy.admin('/config_dump?include_eds')).body;
+  }
+
+  /** Envoy's counters and gauges, one a line, whose names match. */
+  async stats(filter: string): Promise<string> {
+    return (await this.envoy.admin(`/stats?filter=${encodeURIComponent(filter)}`)).body;
+  }
+
+  async stop(): Promise<void> {
+    const { publisher, server, folder } = this.#parts;
+    publisher.stop();
+    await this.envoy.stop();
+    await Promise.all(this.workers.map(async (worker) => await worker.stop()));
+    server.stop();
+    await removeFolder(folder);
+  }
+}
+
+interface Parts {
+  readonly folder: string;
+  readonly reports: Reports;
+  readonly capabilities: EnvoyCapabilities;
+  readonly sockets: readonly string[];
+  readonly server: AdsServer;
+  readonly publisher: OrderedPublisher;
+  readonly port: number;
+  readonly withoutSnapshot: boolean;
+}
+
+/** Starts a data plane and waits until it serves; a second or two. */
+export function startDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
+  return DataPlane.start(options);
+}

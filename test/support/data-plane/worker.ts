@@ -1,0 +1,133 @@
+import { createHash } from 'node:crypto';
+import type { EnvoyCapabilities } from '../../../src/core/capabilities.ts';
+import type { Intent, Ledger } from '../../../src/core/ledger.ts';
+import type { Snapshot, VirtualKey } from '../../../src/core/snapshot.ts';
+import { loadProcessorProtocol } from '../../../src/envoy-protocol/codecs.ts';
+import type { AccessLogEntry } from '../../../src/ledger/access-log-entry.ts';
+import { FrontPipeline } from '../../../src/pipeline/front.ts';
+import { readAccessLogEntry } from '../../../src/processor/access-log.ts';
+import { ProcessorServer } from '../../../src/processor/server.ts';
+
+/** A virtual key of a test, in clear. */
+export interface TestKey extends Omit<VirtualKey, 'hash'> {
+  readonly key: string;
+}
+
+/** What a worker decides by. JSON, so that it can go to another process. */
+export interface WorkerState {
+  readonly snapshot: Snapshot | undefined;
+  readonly keys: readonly TestKey[];
+}
+
+/** What a worker holds at the moment. */
+export interface WorkerLoad {
+  /** Open ext_proc exchanges. */
+  readonly open: number;
+  /** Bytes of request bodies. */
+  readonly bytesInFlight: number;
+  /** Resident memory of the process in bytes. */
+  readonly memoryBytes: number;
+}
+
+/** What a worker tells its test. JSON, but for the raw bytes, which are base64. */
+export type WorkerReport =
+  | { readonly kind: 'entry'; readonly entry: AccessLogEntry }
+  | { readonly kind: 'access log'; readonly base64: string }
+  | { readonly kind: 'admit'; readonly intent: Intent }
+  | { readonly kind: 'answer'; readonly status: number; readonly code: string | undefined }
+  | { readonly kind: 'fault'; readonly leg: string; readonly message: string };
+
+export interface WorkerOptions {
+  readonly socketPath: string;
+  readonly capabilities: EnvoyCapabilities;
+  readonly maxMessageBytes: number;
+  readonly report: (report: WorkerReport) => void;
+}
+
+/** How many snapshots a worker keeps for requests that pinned an earlier one. */
+const KEPT_SNAPSHOTS = 4;
+
+/** The processor as `limen processor` runs it, with a ledger that only notes what it is told. */
+export class TestWorker {
+  readonly #server: ProcessorServer;
+  readonly #snapshots: Snapshot[] = [];
+  #keys = new Map<string, VirtualKey>();
+
+  private constructor(options: WorkerOptions) {
+    const { report } = options;
+    const protocol = loadProcessorProtocol();
+    let admitted = 0;
+    const ledger: Ledger = {
+      admit: (intent) => {
+        report({ kind: 'admit', intent });
+        admitted += 1;
+        return Promise.resolve(`intent-${String(admitted)}`);
+      },
+      settle: () => undefined,
+      renew: () => undefined,
+    };
+    const front = new FrontPipeline({
+      snapshot: () => this.#snapshots[0],
+      lookupKey: (hash) => this.#keys.get(hash),
+      ledger,
+      capabilities: options.capabilities,
+      now: Date.now,
+      elapsed: () => performance.now(),
+      random: Math.random,
+    });
+    const messages = protocol.streamAccessLogsMessage;
+    this.#server = new ProcessorServer({
+      protocol: {
+        ...protocol,
+        streamAccessLogsMessage: {
+          ...messages,
+          decode: (bytes) => {
+            report({ kind: 'access log', base64: Buffer.from(bytes).toString('base64') });
+            return messages.decode(bytes);
+          },
+        },
+      },
+      front,
+      attempts: { snapshot: (version) => this.#snapshots.find((one) => one.version === version) },
+      maxMessageBytes: options.maxMessageBytes,
+      serving: () => this.#snapshots.length > 0,
+      onAccessLog: (message) => {
+        for (const raw of message.httpLogs?.logEntry ?? []) {
+          const entry = readAccessLogEntry(raw, protocol);
+          if (entry !== undefined) report({ kind: 'entry', entry });
+        }
+      },
+      onAnswer: ({ status, error }) => report({ kind: 'answer', status, code: error?.code }),
+      onFault: (leg, error) => report({ kind: 'fault', leg, message: String(error) }),
+    });
+  }
+
+  static async start(options: WorkerOptions): Promise<TestWorker> {
+    const worker = new TestWorker(options);
+    await worker.#server.listen(options.socketPath);
+    return worker;
+  }
+
+  apply(state: WorkerState): void {
+    if (state.snapshot !== undefined) this.#snapshots.unshift(state.snapshot);
+    this.#snapshots.splice(KEPT_SNAPSHOTS);
+    this.#keys = new Map(
+      state.keys.map(({ key, ...rest }) => {
+        const hash = createHash('sha256').update(key).digest('hex');
+        return [hash, { ...rest, hash }];
+      }),
+    );
+  }
+
+  load(): WorkerLoad {
+    return {
+      open: this.#server.open,
+      bytesInFlight: this.#server.bytesInFlight.bytes,
+      memoryBytes: process.memoryUsage.rss(),
+    };
+  }
+
+  async stop(): Promise<void> {
+    await this.#server.drain(0);
+  }
+}
