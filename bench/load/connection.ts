@@ -1,6 +1,20 @@
 import { connect, type Socket } from 'node:net';
-import type { FailureKind } from './load.ts';
 import { MessageReader } from './message-reader.ts';
+
+/** What can go wrong with a request beside a status of 400 or more. */
+export type FailureKind =
+  /** No connection came about. */
+  | 'connect'
+  /** The connection was reset. */
+  | 'reset'
+  /** The connection ended before the answer did. */
+  | 'early_end'
+  /** The answer's body did not have the expected ending. */
+  | 'wrong_ending'
+  /** The answer took longer than `timeoutMs`. */
+  | 'timeout'
+  /** The answer was no HTTP. */
+  | 'protocol';
 
 /** How one request went. */
 export interface LoadExchange {

@@ -1,20 +1,5 @@
 import { DurationHistogram, type DurationSummary } from './histogram.ts';
-import { LoadConnection } from './connection.ts';
-
-/** What can go wrong with a request beside a status of 400 or more. */
-export type FailureKind =
-  /** No connection came about. */
-  | 'connect'
-  /** The connection was reset. */
-  | 'reset'
-  /** The connection ended before the answer did. */
-  | 'early_end'
-  /** The answer's body did not have the expected ending. */
-  | 'wrong_ending'
-  /** The answer took longer than `timeoutMs`. */
-  | 'timeout'
-  /** The answer was no HTTP. */
-  | 'protocol';
+import { type FailureKind, LoadConnection } from './connection.ts';
 
 export interface LoadOptions {
   /** `http://host:port`; the path stands in the request. */

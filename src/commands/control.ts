@@ -156,8 +156,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     now: Date.now,
   });
   const file = settings.config === undefined ? undefined : await loadConfig(settings.config);
-  await center.start(file);
-  distribution.keysComplete();
+  await center.start(file, () => distribution.keysComplete());
 
   const watcher =
     settings.config === undefined

@@ -63,7 +63,7 @@ export async function processor(settings: Settings, index: number): Promise<unde
     }),
     attempts: { snapshot: snapshotFor },
     maxMessageBytes: LARGEST_BODY_BYTES,
-    serving: () => snapshots.current !== undefined,
+    serving: () => snapshots.current !== undefined && snapshots.keys.position !== undefined,
     onAccessLog,
     onAnswer: ({ status, error }) => {
       if (error !== undefined) metrics.requestUnidentified(status);

@@ -146,7 +146,7 @@ const DESCRIPTIONS: Readonly<Record<SettingKey, Description>> = {
 };
 
 /** Provider keys that people commonly have in their environment; each becomes a provider if no file says otherwise. */
-const PROVIDER_VARIABLES = ['OPENAI_API_KEY', 'ANTHROPIC_API_KEY', 'GEMINI_API_KEY'] as const;
+export const PROVIDER_VARIABLES = ['OPENAI_API_KEY', 'ANTHROPIC_API_KEY', 'GEMINI_API_KEY'] as const;
 
 /** Name of an environment variable that holds a well-known provider's credential. */
 export type ProviderVariable = (typeof PROVIDER_VARIABLES)[number];

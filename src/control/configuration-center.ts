@@ -95,12 +95,16 @@ export class ConfigurationCenter {
     return Object.hasOwn(this.#resolved.providers, provider);
   }
 
-  /** Reads everything for the first time and publishes it. */
-  async start(file: LoadResult | undefined): Promise<void> {
+  /**
+   * Reads everything for the first time and publishes it.
+   *
+   * @param onKeysComplete called when every key has been published
+   */
+  async start(file: LoadResult | undefined, onKeysComplete: () => void): Promise<void> {
     if (file !== undefined) this.#takeFile(file);
     await this.#readDatabase();
     await this.#readKeys();
-    await this.#rebuild();
+    await this.#rebuild(onKeysComplete);
     this.#poll = setInterval(() => this.#enqueue(() => this.#refresh()), SECRETS_POLL_MS);
     this.#poll.unref();
   }
@@ -162,23 +166,27 @@ export class ConfigurationCenter {
     if (change.upsert.length > 0 || change.remove.length > 0) this.#options.publishKeys(change);
   }
 
-  async #rebuild(): Promise<void> {
+  async #rebuild(onKeys?: () => void): Promise<void> {
     const merged = mergeSources({ ...this.otherSources, database: this.#database });
     this.#mergeIssues = merged.issues;
     this.#mergeWarnings = merged.warnings;
-    if (merged.issues.length > 0) return;
+    if (merged.issues.length > 0) {
+      onKeys?.();
+      return;
+    }
     this.#merged = merged.resources;
     this.#built = buildSnapshot(merged.resources.map(({ resource }) => resource));
-    await this.#refresh();
+    await this.#refresh(onKeys);
   }
 
   /** Reads secrets and certificates afresh, and publishes if anything differs from what is in force. */
-  async #refresh(): Promise<void> {
+  async #refresh(onKeys?: () => void): Promise<void> {
     const built = this.#built;
     if (built === undefined) return;
     const { environment, publish, logger } = this.#options;
     this.#resolved = await resolveSecrets(built, environment);
     this.#publishKeys(this.#directory.setDeclared(this.#inForceKeys(this.#resolved.keys)));
+    onKeys?.();
     this.#certificate = await readCertificate(built.snapshot.gateway, this.#certificate, logger);
     const listenerCertificate = this.#certificate;
     const fingerprint = JSON.stringify([

@@ -71,6 +71,8 @@ export class Publisher {
     const { envoy, build, logger } = this.#options;
     const { snapshot } = configuration;
     const before = this.#inForce;
+    // At the start nobody uses anything yet, and Envoy finds its clusters ready only with workers that serve.
+    if (before === undefined) this.#options.workers.publishSnapshot(snapshot);
     const result = await envoy.publish({ ...build(configuration) }, () => this.#toWorkers(snapshot));
     if (result.state === 'refused') {
       this.#refused = result.nacked;

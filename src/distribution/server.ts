@@ -21,12 +21,11 @@ const KEEPALIVE = { 'grpc.keepalive_time_ms': 10_000, 'grpc.keepalive_timeout_ms
  */
 export class DistributionServer extends DistributionHub {
   readonly #server: grpc.Server;
-  readonly #port: number;
+  #port = 0;
 
-  private constructor(server: grpc.Server, port: number) {
+  private constructor(server: grpc.Server) {
     super({ epoch: randomUUID(), now: Date.now });
     this.#server = server;
-    this.#port = port;
   }
 
   /**
@@ -37,22 +36,19 @@ export class DistributionServer extends DistributionHub {
     const server = new grpc.Server(KEEPALIVE);
     const socket = options.address.startsWith(UNIX) ? options.address.slice(UNIX.length) : undefined;
     if (socket !== undefined) await rm(socket, { force: true });
-    let hub: DistributionServer | undefined;
+    const distribution = new DistributionServer(server);
     server.addService(SERVICE, {
-      subscribe: (call: grpc.ServerDuplexStream<Buffer, Buffer>) => {
-        if (hub === undefined) call.end();
-        else serve(call, hub, options.onStreamError);
-      },
+      subscribe: (call: grpc.ServerDuplexStream<Buffer, Buffer>) =>
+        serve(call, distribution, options.onStreamError),
     });
-    const port = await new Promise<number>((resolve, reject) => {
+    distribution.#port = await new Promise<number>((resolve, reject) => {
       server.bindAsync(options.address, grpc.ServerCredentials.createInsecure(), (error, bound) => {
         if (error === null) resolve(bound);
         else reject(error);
       });
     });
     if (socket !== undefined) await chmod(socket, 0o600);
-    hub = new DistributionServer(server, port);
-    return hub;
+    return distribution;
   }
 
   /** The TCP port; of no meaning for a Unix socket. */

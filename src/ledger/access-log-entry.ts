@@ -45,8 +45,6 @@ export interface AccessLogEntry {
   readonly kind: 'end' | 'periodic';
   /** Dynamic metadata `limen`, field `context`: JSON of a RequestContext. Absent before identification. */
   readonly context: string | undefined;
-  /** Dynamic metadata `limen`, field `error`: the code with which the front leg itself refused the request. */
-  readonly error?: string | undefined;
   /** Dynamic metadata `limen.attempt`, field `usage`: JSON of a LegReport of the last try's conversion. */
   readonly attempt: string | undefined;
   /** Dynamic metadata `limen.response`, field `usage`: JSON of a LegReport of the response leg. */

@@ -1,6 +1,6 @@
 import type { GatewayLogRow } from '../core/ledger.ts';
 import type { AccessLogEntry, ResponseFlag } from './access-log-entry.ts';
-import { errorCodeOf, type LegReport } from './leg-report.ts';
+import type { LegReport } from './leg-report.ts';
 
 const CLIENT_LEFT: readonly ResponseFlag[] = ['downstream_connection_termination', 'downstream_remote_reset'];
 const TOO_LATE: readonly ResponseFlag[] = [
@@ -60,8 +60,7 @@ export function errorCodeOfEntry(
   const has = (flags: readonly ResponseFlag[]) => flags.some((flag) => entry.flags.includes(flag));
   const { status, details } = entry;
   const answered = status >= 200 && status < 400;
-  const reported =
-    errorCodeOf(entry.error) ?? reports.find((report) => report?.errorCode !== undefined)?.errorCode;
+  const reported = reports.find((report) => report?.errorCode !== undefined)?.errorCode;
 
   if (has(CLIENT_LEFT) || details.startsWith('downstream_remote')) return reported ?? 'client_disconnected';
   if (details.startsWith(RESET_AFTER_HEADERS) || (answered && has(BROKEN))) return 'upstream_reset';

@@ -209,10 +209,6 @@ describe('settleFromAccessLog', () => {
         'request_too_large',
       ],
       [
-        { status: 403, error: 'model_not_allowed', details: 'ext_proc', attempts: 0, upstreamCluster: '' },
-        'model_not_allowed',
-      ],
-      [
         { status: 408, flags: ['stream_idle_timeout'], details: 'request_overall_timeout' },
         'request_timeout',
       ],

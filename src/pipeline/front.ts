@@ -198,7 +198,7 @@ export class FrontPipeline {
         ...clusterHeader(plan, capabilities, random),
       },
       // Whoever reads the answer here or in Envoy must find it uncompressed.
-      removeHeaders: [...CREDENTIAL_HEADERS, 'accept-encoding', 'expect', 'cookie'],
+      removeHeaders: [...CREDENTIAL_HEADERS, 'accept-encoding', 'expect', 'trailer', 'cookie'],
     };
   }
 }
@@ -220,12 +220,12 @@ function splitOnce(text: string, separator: string): readonly [string, string] {
   return index === -1 ? [text, ''] : [text.slice(0, index), text.slice(index + 1)];
 }
 
-/** The client's query goes along, but for the key that it may hold. */
+/** The client's query goes along byte for byte, but for the key that it may hold. */
 function upstreamPath(path: string, query: string): string {
-  if (query === '') return path;
-  const parameters = new URLSearchParams(query);
-  parameters.delete('key');
-  const rest = parameters.toString();
+  const rest = query
+    .split('&')
+    .filter((parameter) => !new URLSearchParams(parameter).has('key'))
+    .join('&');
   return rest === '' ? path : `${path}?${rest}`;
 }
 

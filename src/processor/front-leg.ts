@@ -44,9 +44,9 @@ export class FrontLeg implements LegHandler {
     if (message.requestHeaders !== null) return this.#onHeaders(message.requestHeaders);
     if (message.requestBody !== null) {
       const { body, endOfStream } = message.requestBody;
-      return this.#onBody(body) ?? (endOfStream ? this.#decide(false) : undefined);
+      return this.#onBody(body) ?? (endOfStream ? this.#decide() : undefined);
     }
-    if (message.requestTrailers !== null) return this.#decide(true);
+    if (message.requestTrailers !== null) return this.#decide();
     return undefined;
   }
 
@@ -84,7 +84,7 @@ export class FrontLeg implements LegHandler {
     return undefined;
   }
 
-  async #decide(trailers: boolean): Promise<void> {
+  async #decide(): Promise<void> {
     const reading = this.#reading;
     if (reading === undefined) return;
     const first = this.#chunks[0];
@@ -92,10 +92,10 @@ export class FrontLeg implements LegHandler {
     this.#chunks = [];
     const result = await reading.decide(body);
     if (result.kind === 'answer') await this.#answer(result);
-    else await this.#forward(result, trailers);
+    else await this.#forward(result);
   }
 
-  async #forward(forward: Forward, trailers: boolean): Promise<void> {
+  async #forward(forward: Forward): Promise<void> {
     const { exchange, protocol } = this.#options;
     const { context, route } = forward;
     await exchange.send({
@@ -110,8 +110,8 @@ export class FrontLeg implements LegHandler {
       }),
       typedDynamicMetadata: clusterOrder(protocol, forward.groups),
     });
-    await exchange.sendBody('requestBody', forward.body, !trailers);
-    if (trailers) await exchange.send({ requestTrailers: {} });
+    // Trailers end here: with an answer to them Envoy 1.40 would send the body that it keeps for retries again.
+    await exchange.sendBody('requestBody', forward.body, true);
     // The answer needs no worker: with the exchange ended, Envoy carries it alone.
     exchange.finish();
     this.#release();

@@ -6,4 +6,4 @@ import { stopWhenAsked } from '../../src/up/child-process.ts';
 const [folder = '', url = ''] = process.argv.slice(2);
 const host = await startClickHouseHost({ folder, url, logger: createLogger('clickhouse', 'warn') });
 process.send?.({ type: 'ready', url: host.url });
-stopWhenAsked(host.close, 10_000);
+stopWhenAsked(() => host.close(), 10_000);

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { API_VERSION } from '../../src/config/resources/common.ts';
@@ -64,6 +65,7 @@ const ENVOY_HEAP_BYTES = 2 * 1024 ** 3;
 const READY_TIMEOUT_MS = 60_000;
 const ACKNOWLEDGE_TIMEOUT_MS = 30_000;
 const REMOVAL_GRACE_MS = 100;
+const SETTLE_TIMEOUT_MS = 20_000;
 
 /** Everything that workers reported since the start or the last `forget`. */
 class Reports {
@@ -295,18 +297,25 @@ export class DataPlane {
   }
 
   /** Waits until `count` requests have ended, and returns their rows. */
-  async settled(count = 1, timeoutMs = 20_000): Promise<readonly GatewayLogRow[]> {
+  async settled(count = 1, timeoutMs = SETTLE_TIMEOUT_MS): Promise<readonly GatewayLogRow[]> {
     return await eventually(() => {
       const { rows } = this;
       return rows.length >= count ? rows : undefined;
     }, timeoutMs);
   }
 
-  /** Waits for the row of one request. @throws where there are several */
-  async settledRow(timeoutMs = 20_000): Promise<GatewayLogRow> {
-    const [row, ...more] = await this.settled(1, timeoutMs);
-    if (row === undefined || more.length > 0) throw new Error(`expected one row, got ${more.length + 1}`);
-    return row;
+  /** Waits for the row of the request that was answered so. */
+  async rowOf(answer: { readonly headers: IncomingHttpHeaders }): Promise<GatewayLogRow> {
+    return await this.rowOfRequest(String(answer.headers['x-request-id']));
+  }
+
+  /** Waits for the row of a request by its id. @throws where there are several */
+  async rowOfRequest(requestId: string): Promise<GatewayLogRow> {
+    return await eventually(() => {
+      const [row, ...more] = this.rows.filter((one) => one.requestId === requestId);
+      if (more.length > 0) throw new Error(`${more.length + 1} rows for ${requestId}`);
+      return row;
+    }, SETTLE_TIMEOUT_MS);
   }
 
   /** Forgets what was reported, between two tests. */

@@ -266,7 +266,7 @@ describe('exactly one row for each admitted request', () => {
         return intents === 0 && rows === 0;
       }, 20_000);
       const expected = [...admitted.keys()]
-        .sort()
+        .sort((one, other) => one - other)
         .map((number) => ({ request_id: `${prefix}${number}`, revision: ended.has(number) ? 2 : 1 }));
       expect(await seenRows(prefix)).toEqual(expected);
     });

@@ -23,7 +23,7 @@ const apiKeySpecSchema = z.strictObject({
     .min(1)
     .max(1000)
     .optional()
-    .describe('Model names, * as wildcard; default: all'),
+    .describe('Model names it may use, * as wildcard; default: all'),
   expiresAt: z.iso
     .datetime({ offset: true, error: 'a time such as 2027-01-31T00:00:00Z' })
     .optional()
@@ -31,6 +31,8 @@ const apiKeySpecSchema = z.strictObject({
 });
 
 /** A virtual key declared in configuration. Keys made by `limen keys create` live in the database. */
-export const apiKeySchema = resourceSchema('ApiKey', apiKeySpecSchema);
+export const apiKeySchema = resourceSchema('ApiKey', apiKeySpecSchema).describe(
+  'A virtual key declared in configuration. Keys made by `limen keys create` live in the database instead.',
+);
 
 export type ApiKeyResource = z.infer<typeof apiKeySchema>;

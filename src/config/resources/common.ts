@@ -14,8 +14,8 @@ export const resourceNameSchema = z
   );
 
 export const metadataSchema = z.strictObject({
-  name: resourceNameSchema,
-  labels: z.record(z.string(), z.string()).optional(),
+  name: resourceNameSchema.describe('Name of this resource, one of its kind'),
+  labels: z.record(z.string(), z.string()).optional().describe('For your own use'),
 });
 
 const environmentNameSchema = z

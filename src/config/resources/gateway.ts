@@ -12,7 +12,7 @@ const gatewaySpecSchema = z.strictObject({
         .string()
         .min(1)
         .describe('PEM chain; watched, so a renewed file is in force without a dropped stream'),
-      keyFile: z.string().min(1),
+      keyFile: z.string().min(1).describe('PEM private key of that chain'),
       clientCaFile: z
         .string()
         .min(1)
@@ -35,12 +35,14 @@ const gatewaySpecSchema = z.strictObject({
         .default([])
         .describe('Clients whose Envoy control headers are obeyed; default: nobody’s'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Whom to believe what about a request'),
   cors: z
     .strictObject({
       allowOrigins: z.array(z.string().min(1)).default([]).describe('Exact origins, or * for any'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Browsers that may call the gateway from other origins'),
   limits: z
     .strictObject({
       requestBody: z
@@ -57,7 +59,8 @@ const gatewaySpecSchema = z.strictObject({
         .default(536_870_912)
         .describe('Bytes of request bodies that one worker holds; beyond: 503'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('Bounds on what clients send'),
   timeouts: z
     .strictObject({
       requestSeconds: z
@@ -77,7 +80,8 @@ const gatewaySpecSchema = z.strictObject({
         .default(10)
         .describe('Longest silence of a client in mid-request, and of a stuck worker'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('A stream has no whole time, only a longest silence'),
   retries: z
     .strictObject({
       attempts: z
@@ -88,11 +92,14 @@ const gatewaySpecSchema = z.strictObject({
         .default(3)
         .describe('Tries of one request in all, over all targets'),
     })
-    .prefault({}),
+    .prefault({})
+    .describe('When a provider fails before it answers'),
 });
 
 /** The public listener: its trust, bounds and timeouts. One per installation for now, named `default`. */
-export const gatewaySchema = resourceSchema('Gateway', gatewaySpecSchema);
+export const gatewaySchema = resourceSchema('Gateway', gatewaySpecSchema).describe(
+  'The public listener: its trust, bounds and timeouts. At most one; without it, every default holds.',
+);
 
 export type GatewayResource = z.infer<typeof gatewaySchema>;
 export type GatewaySpec = GatewayResource['spec'];

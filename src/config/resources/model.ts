@@ -32,14 +32,14 @@ const targetSchema = z.strictObject({
 });
 
 const modelSpecSchema = z.strictObject({
-  targets: z.array(targetSchema).min(1).max(16),
+  targets: z.array(targetSchema).min(1).max(16).describe('Who answers it, by priority and weight'),
   aliases: z.array(modelNameSchema).max(64).default([]).describe('Further names that clients may use'),
   price: z
     .strictObject({
-      input: usdPerMillionSchema,
-      output: usdPerMillionSchema,
-      cachedInput: usdPerMillionSchema.optional(),
-      cacheWrite: usdPerMillionSchema.optional(),
+      input: usdPerMillionSchema.describe('Prompt tokens'),
+      output: usdPerMillionSchema.describe('Generated tokens, reasoning among them'),
+      cachedInput: usdPerMillionSchema.optional().describe('Prompt tokens read from a cache; default: input'),
+      cacheWrite: usdPerMillionSchema.optional().describe('Prompt tokens written to a cache; default: input'),
     })
     .optional()
     .describe('USD per million tokens'),
@@ -56,11 +56,13 @@ const modelSpecSchema = z.strictObject({
 });
 
 /** A name that clients ask for, and who answers it. */
-export const modelSchema = resourceSchema('Model', modelSpecSchema).extend({
-  metadata: z.strictObject({
-    name: modelNameSchema.describe('The name that clients send as `model`'),
-    labels: z.record(z.string(), z.string()).optional(),
-  }),
-});
+export const modelSchema = resourceSchema('Model', modelSpecSchema)
+  .extend({
+    metadata: z.strictObject({
+      name: modelNameSchema.describe('The name that clients send as `model`'),
+      labels: z.record(z.string(), z.string()).optional().describe('For your own use'),
+    }),
+  })
+  .describe('A name that clients ask for, and who answers it.');
 
 export type ModelResource = z.infer<typeof modelSchema>;

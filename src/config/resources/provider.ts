@@ -21,7 +21,9 @@ export const DEFAULT_MODEL_PREFIXES: Readonly<Record<ProviderType, readonly stri
 
 const providerSpecSchema = z
   .strictObject({
-    type: z.enum(PROVIDER_TYPES),
+    type: z
+      .enum(PROVIDER_TYPES)
+      .describe('API that it speaks; openai-compatible is Chat Completions under any address'),
     baseUrl: z
       .url({ protocol: /^https?$/, error: 'an http or https URL' })
       .refine(
@@ -46,8 +48,14 @@ const providerSpecSchema = z
           .optional()
           .describe('Name to ask for and to check; default: the host of baseUrl'),
       })
-      .optional(),
-    connectTimeoutSeconds: z.number().positive().max(60).default(5),
+      .optional()
+      .describe('How its certificate is verified, where baseUrl is https'),
+    connectTimeoutSeconds: z
+      .number()
+      .positive()
+      .max(60)
+      .default(5)
+      .describe('Longest wait for a connection, before the next target is tried'),
     defaultMaxOutputTokens: z
       .number()
       .int()
@@ -68,6 +76,8 @@ const providerSpecSchema = z
   });
 
 /** An upstream that answers model requests. */
-export const providerSchema = resourceSchema('Provider', providerSpecSchema);
+export const providerSchema = resourceSchema('Provider', providerSpecSchema).describe(
+  'An upstream that answers model requests.',
+);
 
 export type ProviderResource = z.infer<typeof providerSchema>;

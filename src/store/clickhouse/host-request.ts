@@ -102,7 +102,7 @@ async function readBody(request: IncomingMessage): Promise<Buffer> {
       done();
     },
   });
-  const unpack = unpacker(String(request.headers['content-encoding'] ?? '').toLowerCase());
+  const unpack = unpacker((request.headers['content-encoding'] ?? '').toLowerCase());
   if (unpack === undefined) await pipeline(request, collect);
   else await pipeline(request, unpack, collect);
   return Buffer.concat(chunks);

@@ -152,7 +152,7 @@ async function answer(
 }
 
 function acceptsGzip(request: IncomingMessage): boolean {
-  return /\bgzip\b/.test(String(request.headers['accept-encoding'] ?? ''));
+  return /\bgzip\b/.test(String(request.headers['accept-encoding']));
 }
 
 function drained(output: NodeJS.WritableStream, signal: AbortSignal): Promise<void> {

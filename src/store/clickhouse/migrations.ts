@@ -52,7 +52,7 @@ const MIGRATIONS: readonly Migration[] = [
     statements: [
       GATEWAY_LOGS,
       // The one to read: a row that was written twice or replaced is there once.
-      'CREATE VIEW IF NOT EXISTS gateway_log AS SELECT * FROM gateway_logs',
+      'CREATE VIEW IF NOT EXISTS gateway_log AS SELECT * FROM gateway_logs FINAL',
     ],
   },
 ];

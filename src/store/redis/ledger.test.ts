@@ -7,7 +7,7 @@ import { createLogger } from '../../telemetry/logger.ts';
 import { connectRedis, redisReady } from './connection.ts';
 import { RedisIntentBook } from './intent-book.ts';
 import { ledgerKeys } from './ledger-keys.ts';
-import { RedisLedger, type RedisLedgerOptions } from './ledger.ts';
+import { RedisLedger, type LedgerObserver, type RedisLedgerOptions } from './ledger.ts';
 import { RedisRowQueue } from './row-queue.ts';
 
 const logger = createLogger('test', 'silent');
@@ -43,7 +43,12 @@ function freshDomain(): string {
 }
 
 function observer() {
-  return { admitFailed: vi.fn(), settled: vi.fn(), dropped: vi.fn(), settleFailed: vi.fn() };
+  return {
+    admitFailed: vi.fn<LedgerObserver['admitFailed']>(),
+    settled: vi.fn<LedgerObserver['settled']>(),
+    dropped: vi.fn<LedgerObserver['dropped']>(),
+    settleFailed: vi.fn<LedgerObserver['settleFailed']>(),
+  };
 }
 
 function ledgerOf(domain: string, over: Partial<RedisLedgerOptions> = {}) {

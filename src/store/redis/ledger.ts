@@ -162,10 +162,13 @@ export class RedisLedger implements Ledger {
     if (this.#flushing !== undefined || this.#closed) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#flushing = this.#flush().then(() => {
-      this.#flushing = undefined;
-      if (this.#queue.length > 0 || this.#renewals.size > 0) this.#flushLater();
-    });
+    this.#flushing = this.#flushAndGoOn();
+  }
+
+  async #flushAndGoOn(): Promise<void> {
+    await this.#flush();
+    this.#flushing = undefined;
+    if (this.#queue.length > 0 || this.#renewals.size > 0) this.#flushLater();
   }
 
   /** Sends everything that waits. False after a failure: the next flush then waits longer. Never rejects. */

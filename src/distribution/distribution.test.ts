@@ -1,0 +1,113 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { DistributionClient } from './client.ts';
+import { DistributionServer } from './server.ts';
+import { SnapshotStore } from './store.ts';
+import { hashOf, keyNumber, keysUpTo, snapshotNamed } from './testing/samples.ts';
+
+const PATIENCE = { timeout: 15_000, interval: 5 };
+const logger = { info: vi.fn(), warn: vi.fn() };
+
+let folder: string;
+let address: string;
+const running: { stop(): void }[] = [];
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'limen-distribution-'));
+  address = `unix:${join(folder, 'control.sock')}`;
+});
+afterEach(async () => {
+  for (const each of running.splice(0)) each.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+async function startServer(where = address): Promise<DistributionServer> {
+  const server = await DistributionServer.start({ address: where });
+  running.push(server);
+  return server;
+}
+
+function startWorker(worker: string, where = address) {
+  const store = new SnapshotStore();
+  const client = new DistributionClient({ address: where, worker, store, logger });
+  client.start();
+  running.push(client);
+  return { store, client };
+}
+
+test('two workers have a snapshot and keys; a revocation is in force in both within a second', async () => {
+  const server = await startServer();
+  const workers = [startWorker('w1'), startWorker('w2')];
+  await vi.waitFor(() => expect(server.status()).toHaveLength(2), PATIENCE);
+  server.publishSnapshot(snapshotNamed('1'));
+  const all = server.publishKeys({ upsert: keysUpTo(100), remove: [], reset: true });
+  expect((await server.awaitAcknowledged('snapshot', '1', 10_000)).timedOut).toEqual([]);
+  expect((await server.awaitAcknowledged('keys', all, 10_000)).timedOut).toEqual([]);
+  for (const { store, client } of workers) {
+    expect(store.current?.version).toBe('1');
+    expect(store.keys.get(hashOf(42))).toEqual(keyNumber(42));
+    expect(client.state.state).toBe('connected');
+  }
+
+  const start = performance.now();
+  const revoked = server.publishKeys({ upsert: [], remove: [hashOf(42)] });
+  const report = await server.awaitAcknowledged('keys', revoked, 10_000);
+  expect(performance.now() - start).toBeLessThan(1000);
+  expect(report.acknowledged.toSorted()).toEqual(['w1', 'w2']);
+  for (const { store } of workers) expect(store.keys.get(hashOf(42))).toBeUndefined();
+});
+
+test('a worker starts before the control plane, outlives it and follows the next one', async () => {
+  const { store, client } = startWorker('w');
+  expect(client.state.state).toBe('stale');
+  const first = await startServer();
+  first.publishSnapshot(snapshotNamed('1'));
+  first.publishKeys({ upsert: keysUpTo(3), remove: [], reset: true });
+  await vi.waitFor(() => expect(store.keys.size).toBe(3), PATIENCE);
+  expect(client.state.state).toBe('connected');
+
+  first.stop();
+  await vi.waitFor(() => expect(client.state.state).toBe('stale'), PATIENCE);
+  expect(client.state.since).toBeGreaterThan(Date.now() - 60_000);
+  expect(store.current?.version).toBe('1');
+  expect(store.keys.size).toBe(3);
+
+  const second = await startServer();
+  await vi.waitFor(() => expect(second.status()).toHaveLength(1), PATIENCE);
+  // It has published nothing yet: the worker keeps what it has.
+  expect(client.state.state).toBe('connected');
+  expect(store.current?.version).toBe('1');
+  expect(store.keys.size).toBe(3);
+  second.publishSnapshot(snapshotNamed('2'));
+  second.publishKeys({ upsert: keysUpTo(2), remove: [], reset: true });
+  await vi.waitFor(() => expect(store.keys.size).toBe(2), PATIENCE);
+  await vi.waitFor(() => expect(store.versions).toEqual(['1', '2']), PATIENCE);
+});
+
+test('works over TCP', async () => {
+  const server = await startServer('127.0.0.1:0');
+  server.publishSnapshot(snapshotNamed('1'));
+  const { store } = startWorker('w', `127.0.0.1:${server.port}`);
+  await vi.waitFor(() => expect(store.current?.version).toBe('1'), PATIENCE);
+});
+
+test('50,000 keys are in force within seconds, and cost bounded memory', async () => {
+  const count = 50_000;
+  const server = await startServer();
+  const keys = keysUpTo(count);
+  const sequence = server.publishKeys({ upsert: keys, remove: [], reset: true });
+  const before = process.memoryUsage().heapUsed;
+  const start = performance.now();
+  const { store } = startWorker('w');
+  await vi.waitFor(() => expect(store.keys.size).toBe(count), PATIENCE);
+  expect((await server.awaitAcknowledged('keys', sequence, 10_000)).acknowledged).toEqual(['w']);
+  const milliseconds = performance.now() - start;
+  const mebibytes = (process.memoryUsage().heapUsed - before) / 2 ** 20;
+  console.info(
+    `${count} keys: ${milliseconds.toFixed(0)} ms, heap + ${mebibytes.toFixed(0)} MiB in both ends`,
+  );
+  expect(milliseconds).toBeLessThan(10_000);
+  expect(mebibytes).toBeLessThan(200);
+});

@@ -1,0 +1,35 @@
+import { createHash } from 'node:crypto';
+import type { Snapshot, VirtualKey } from '../../core/snapshot.ts';
+
+/** A snapshot with a name for a version and nothing in it. */
+export function snapshotNamed(version: string): Snapshot {
+  return {
+    version,
+    gateway: {
+      trust: { hops: 0, internalRanges: [] },
+      cors: { allowOrigins: [] },
+      limits: { requestBody: 1, bytesInFlightPerWorker: 1 },
+      timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
+      retries: { attempts: 1 },
+    },
+    providers: {},
+    models: {},
+    aliases: {},
+    prefixes: [],
+  };
+}
+
+/** Hash of the key with this number. */
+export function hashOf(number: number): string {
+  return createHash('sha256').update(`key ${number}`).digest('hex');
+}
+
+/** A key with this number, of a user of their own. */
+export function keyNumber(number: number, changes: Partial<VirtualKey> = {}): VirtualKey {
+  return { id: `key-${number}`, hash: hashOf(number), user: `user-${number}`, team: 'team', ...changes };
+}
+
+/** Keys 0 to `count` - 1. */
+export function keysUpTo(count: number): VirtualKey[] {
+  return Array.from({ length: count }, (_, number) => keyNumber(number));
+}
