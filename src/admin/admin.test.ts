@@ -206,7 +206,7 @@ describe('requests', () => {
   });
 
   it('work again when the database is back', async () => {
-    server.kill();
+    await server.crash();
     await expect
       .poll(async () => (await admin.call('GET', '/api/v1/keys')).status, { timeout: 20_000 })
       .toBe(200);

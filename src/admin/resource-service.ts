@@ -2,7 +2,7 @@ import type { ResourceChange, ResourceStore, StoredResource } from '../core/conf
 import type { ConfigIssue } from '../config/load/issue.ts';
 import { validateResource } from '../config/load/validate.ts';
 import { mergeSources, type ConfigSources } from '../config/merge.ts';
-import { nearestNames } from '../config/nearest.ts';
+import { nearestNames } from '../core/nearest.ts';
 import { describeOrigin, resourceId, type Origin, type SourcedResource } from '../config/origin.ts';
 import type { Resource } from '../config/resources/index.ts';
 import { HIDDEN, hideSecrets, sealSpec } from '../vault/sealed-spec.ts';

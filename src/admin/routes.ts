@@ -1,5 +1,5 @@
 import { isKind, KINDS } from '../config/resources/index.ts';
-import { nearestNames } from '../config/nearest.ts';
+import { nearestNames } from '../core/nearest.ts';
 import { parseInput } from './body.ts';
 import {
   applySchema,

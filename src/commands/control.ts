@@ -42,6 +42,8 @@ const ACKNOWLEDGE_MS = 3000;
 /** Requests that pinned an older snapshot may ask for its clusters this long. */
 const REMOVAL_GRACE_MS = 60_000;
 const STOP_GRACE_MS = 8000;
+/** Signs of life of an open request within its lease: several may be lost before it counts as gone. */
+const REPORTS_PER_LEASE = 8;
 
 /** Where Debian, Red Hat, Alpine and macOS keep the authorities that the system trusts. */
 const SYSTEM_CA_FILES = [
@@ -72,6 +74,7 @@ function xdsBuilder(
       capabilities: settings.envoyFeatures === 'all' ? ALL_CAPABILITIES : LEAST_CAPABILITIES,
       errorBodies: [errorBodies('messages', '/v1/messages'), errorBodies('chat')],
       placementOf: ({ type }) => providerOf(type).credential,
+      openRequestReportSeconds: settings.leaseSeconds / REPORTS_PER_LEASE,
       systemCaFile,
       secrets,
       listenerCertificate,
@@ -182,6 +185,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     clickhouseUrl: endpoints.clickhouseUrl,
     logger,
     observer: metrics,
+    leaseMs: settings.leaseSeconds * 1000,
     snapshotFor: () => publisher.inForce,
   });
   const status: StatusSource = {

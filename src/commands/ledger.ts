@@ -8,7 +8,6 @@ import { ClickHouseGatewayLog } from '../store/clickhouse/gateway-log.ts';
 import { migrateClickHouse } from '../store/clickhouse/migrations.ts';
 import { connectRedis } from '../store/redis/connection.ts';
 import { RedisIntentBook } from '../store/redis/intent-book.ts';
-import { LEASE_MS } from '../store/redis/ledger.ts';
 import { RedisRowQueue } from '../store/redis/row-queue.ts';
 import type { Logger } from '../telemetry/logger.ts';
 
@@ -17,6 +16,8 @@ export interface LedgerOptions {
   readonly clickhouseUrl: string;
   readonly logger: Logger;
   readonly observer: WriterObserver & ReconcilerObserver;
+  /** How long an open request may go without a sign of life, in milliseconds. */
+  readonly leaseMs: number;
   /** The snapshot of a version, or the nearest there is, for prices. */
   readonly snapshotFor: (version: string) => Pick<Snapshot, 'models'> | undefined;
 }
@@ -30,6 +31,8 @@ export interface RunningLedger {
 /** Reads of the rows stream block for up to a second; a command may take that and some more. */
 const BLOCKING_TIMEOUT_MS = 5000;
 const MIGRATION_RETRY_MS = 1000;
+/** Rounds of the reconciler within one lease: 10 s apart for the default of 120 s. */
+const ROUNDS_PER_LEASE = 12;
 
 async function statusOf(name: string, version: () => Promise<string | undefined>): Promise<StoreStatus> {
   try {
@@ -56,7 +59,8 @@ export function startLedger(options: LedgerOptions): RunningLedger {
     snapshotFor: options.snapshotFor,
     logger,
     observer,
-    leaseMs: LEASE_MS,
+    leaseMs: options.leaseMs,
+    everyMs: options.leaseMs / ROUNDS_PER_LEASE,
   });
   const stopping = new AbortController();
   const prepared = prepare();

@@ -37,8 +37,15 @@ export async function processor(settings: Settings, index: number): Promise<unde
   const metrics: WorkerMetrics = new WorkerMetrics({
     queuedRows: () => ledger.queued,
     redisUp: () => redis.status === 'ready',
+    openExchanges: () => server.open,
+    bytesInFlight: () => server.bytesInFlight.bytes,
   });
-  const ledger: RedisLedger = new RedisLedger({ redis, logger, observer: metrics });
+  const ledger: RedisLedger = new RedisLedger({
+    redis,
+    logger,
+    observer: metrics,
+    leaseMs: settings.leaseSeconds * 1000,
+  });
   const estimator = new OutputEstimator();
   const snapshotFor = (version: string) => snapshots.get(version) ?? snapshots.current;
 
@@ -50,7 +57,7 @@ export async function processor(settings: Settings, index: number): Promise<unde
     }
   };
 
-  const server = new ProcessorServer({
+  const server: ProcessorServer = new ProcessorServer({
     protocol,
     front: new FrontPipeline({
       snapshot: () => snapshots.current,

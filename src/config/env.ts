@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { nearestNames } from './nearest.ts';
+import { nearestNames } from '../core/nearest.ts';
 
 /** A setting that is wrong; `message` is one line that names it, its value and what is allowed. */
 export class SettingsError extends Error {
@@ -60,6 +60,7 @@ const schema = z.object({
     .regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,15}$/)
     .default('tw-'),
   drainSeconds: z.coerce.number().min(0).max(3600).default(10),
+  leaseSeconds: z.coerce.number().min(1).max(3600).default(120),
 });
 
 type SettingKey = keyof typeof schema.shape;
@@ -142,6 +143,10 @@ const DESCRIPTIONS: Readonly<Record<SettingKey, Description>> = {
   drainSeconds: {
     allowed: 'seconds from 0 to 3600',
     about: 'how long open streams may go on once a stop was asked for (default 10)',
+  },
+  leaseSeconds: {
+    allowed: 'seconds from 1 to 3600',
+    about: 'how long an open request may go without a sign of life until its row is closed (default 120)',
   },
 };
 

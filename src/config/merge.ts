@@ -1,5 +1,5 @@
 import { formatPath, inReadingOrder, type ConfigIssue } from './load/issue.ts';
-import { nearestNames } from './nearest.ts';
+import { nearestNames } from '../core/nearest.ts';
 import { describeOrigin, resourceId, type SourcedResource } from './origin.ts';
 import type { ModelResource, ProviderResource } from './resources/index.ts';
 

@@ -105,7 +105,7 @@ export class ConfigurationCenter {
     await this.#readDatabase();
     await this.#readKeys();
     await this.#rebuild(onKeysComplete);
-    this.#poll = setInterval(() => this.#enqueue(() => this.#refresh()), SECRETS_POLL_MS);
+    this.#poll = setInterval(() => void this.#enqueue(() => this.#refresh()), SECRETS_POLL_MS);
     this.#poll.unref();
   }
 

@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Snapshot } from '../core/snapshot.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import type { OrderedResult } from '../xds/ads/ordered-publisher.ts';
@@ -35,7 +35,7 @@ function setUp(answer: (call: number) => OrderedResult) {
     },
     workers: {
       publishSnapshot: ({ version }) => log.push(`workers ${version}`),
-      settled: vi.fn(async () => undefined),
+      settled: async () => undefined,
     },
     build: () => ({ clusters: {}, secrets: {}, listeners: {}, routes: {} }),
     logger: createLogger('test', 'silent'),

@@ -19,6 +19,9 @@ export const CLUSTER_HEADER = 'x-limen-cluster';
 /** gRPC metadata that tells a worker which leg it is called for. */
 export const LEG_METADATA = 'limen-leg';
 
+/** Response code details of answers that a worker gives by itself begin so; an error code follows. */
+export const WORKER_ANSWER_DETAILS = 'limen_';
+
 /** The three exchanges that a worker may serve. */
 export type Leg = 'front' | 'upstream' | 'response';
 

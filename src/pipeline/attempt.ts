@@ -13,6 +13,8 @@ import { refusal, type Answer } from './front.ts';
 import type { LegReportInput } from '../ledger/leg-report.ts';
 import { countedUsage } from './report.ts';
 
+export type { ResponseTransform } from '../providers/response-transform.ts';
+
 export interface AttemptDependencies {
   /** The snapshot that the request pinned, or the one in force where that is no longer held. */
   readonly snapshot: (version: string) => Snapshot | undefined;

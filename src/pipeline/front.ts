@@ -20,6 +20,8 @@ import {
   type RoutePlan,
 } from '../stages/route.ts';
 
+export type { ClusterGroup } from '../stages/route.ts';
+
 /** The head of a request as the front leg sees it. */
 export interface RequestHead {
   readonly method: string;
@@ -99,7 +101,7 @@ export class FrontPipeline {
   /** Answers by the head alone where that is enough; never throws. */
   onHead(head: RequestHead): Answer | ReadBody {
     const started = this.#dependencies.elapsed();
-    const [path = '', query = ''] = splitOnce(head.path, '?');
+    const [path, query] = splitOnce(head.path, '?');
     const format =
       FORMATS[FORMAT_BY_PATH[path] ?? (head.header('anthropic-version') === undefined ? 'chat' : 'messages')];
     const refuse = (error: LimenError): Answer => refusal(format, error, head.requestId);
@@ -109,7 +111,7 @@ export class FrontPipeline {
         throw new LimenError('unavailable', 'The gateway is starting. Try again shortly.');
       if (path === '/health/ready') return readiness(snapshot);
       const key = identify(
-        readCredential(head.header, query),
+        readCredential((name) => head.header(name), query),
         this.#dependencies.lookupKey,
         this.#dependencies.now(),
       );
@@ -305,8 +307,8 @@ function findModel(snapshot: Snapshot, key: VirtualKey, asked: string): Snapshot
 }
 
 function shapeOf(provider: SnapshotProvider): { format: string; path: string } {
-  const { format, requestPath } = providerOf(provider.type);
-  return { format, path: requestPath(provider.basePath, 'generate') };
+  const kind = providerOf(provider.type);
+  return { format: kind.format, path: kind.requestPath(provider.basePath, 'generate') };
 }
 
 function rewritten(format: Format, body: Buffer, inspection: RequestInspection, plan: RoutePlan): Buffer {

@@ -135,11 +135,12 @@ export class Exchange {
       }
     });
     call.on('end', () => {
-      const last = queue ?? Promise.resolve();
-      void last.then(() => {
+      const finish = (): void => {
         if (!this.#over) this.finish();
         over();
-      });
+      };
+      if (queue === undefined) finish();
+      else void queue.finally(finish);
     });
     call.on('cancelled', over);
     call.on('error', over);

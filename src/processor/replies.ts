@@ -1,4 +1,4 @@
-import { ORDER_NAMESPACE } from '../core/gateway-names.ts';
+import { ORDER_NAMESPACE, WORKER_ANSWER_DETAILS } from '../core/gateway-names.ts';
 import {
   APPEND_ACTION,
   type HeaderMutation,
@@ -8,8 +8,7 @@ import {
 } from '../envoy-protocol/messages.ts';
 import { PRIORITY_GROUPS_OVERRIDE_TYPE, type ProcessorProtocol } from '../envoy-protocol/codecs.ts';
 import { headerText } from '../envoy-protocol/values.ts';
-import type { Answer } from '../pipeline/front.ts';
-import type { ClusterGroup } from '../stages/route.ts';
+import type { Answer, ClusterGroup } from '../pipeline/front.ts';
 
 /** Reads headers by lower-case name; a header that came twice is joined as HTTP says. */
 export class HeaderView {
@@ -56,7 +55,7 @@ export function immediateResponse(answer: Answer): ProcessingResponse {
       status: { code: answer.status },
       headers: headerMutation(answer.headers),
       body: answer.body,
-      details: `limen_${answer.error?.code ?? 'answer'}`,
+      details: `${WORKER_ANSWER_DETAILS}${answer.error?.code ?? 'answer'}`,
     },
   };
 }

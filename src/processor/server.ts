@@ -1,6 +1,7 @@
 import http2 from 'node:http2';
 import { chmodSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import type * as Grpc from '@grpc/grpc-js';
 import type {
   Server,
   ServiceDefinition,
@@ -30,7 +31,7 @@ import { UpstreamLeg } from './upstream-leg.ts';
  */
 const STREAM_RESETS = { streamResetBurst: 1_000_000_000, streamResetRate: 1_000_000_000 };
 
-function loadGrpc(): typeof import('@grpc/grpc-js') {
+function loadGrpc(): typeof Grpc {
   const require = createRequire(import.meta.url);
   const original = http2.createServer;
   const patched = (options: http2.ServerOptions, listener?: Parameters<typeof original>[1]) =>

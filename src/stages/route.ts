@@ -1,6 +1,7 @@
 import type { EnvoyCapabilities } from '../core/capabilities.ts';
 import { LimenError } from '../core/errors.ts';
 import { convertedCluster, plainCluster, type RouteName } from '../core/gateway-names.ts';
+import { nearestNames } from '../core/nearest.ts';
 import type { Snapshot, SnapshotModel, SnapshotProvider, SnapshotTarget } from '../core/snapshot.ts';
 
 /** What routing must know of a provider: its own format, and where that format's requests go. */
@@ -40,7 +41,7 @@ export interface RoutePlan {
 
 /** A model name that is not there, with the nearest that the caller may use. */
 export function unknownModel(asked: string, available: readonly string[]): LimenError {
-  const nearest = nearestNames(asked, available);
+  const nearest = nearestNames(asked.slice(0, MAX_COMPARED_LENGTH), available);
   const hint = nearest.length > 0 ? ` Did you mean ${nearest.map((name) => `"${name}"`).join(' or ')}?` : '';
   return new LimenError('model_not_found', `There is no model "${shorten(asked)}" here.${hint}`, {
     param: 'model',
@@ -51,40 +52,8 @@ function shorten(text: string): string {
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;
 }
 
-const MAX_NEAREST = 3;
+/** Longer names are cut before they are compared: the comparison grows with the product of two lengths. */
 const MAX_COMPARED_LENGTH = 64;
-
-function nearestNames(asked: string, available: readonly string[]): readonly string[] {
-  const wanted = asked.toLowerCase().slice(0, MAX_COMPARED_LENGTH);
-  return available
-    .map((name) => ({
-      name,
-      distance: editDistance(wanted, name.toLowerCase().slice(0, MAX_COMPARED_LENGTH)),
-    }))
-    .filter(({ name, distance }) => distance <= Math.max(2, Math.floor(name.length / 3)))
-    .sort((left, right) => left.distance - right.distance || left.name.localeCompare(right.name))
-    .slice(0, MAX_NEAREST)
-    .map(({ name }) => name);
-}
-
-function editDistance(left: string, right: string): number {
-  let previous = Array.from({ length: right.length + 1 }, (_, index) => index);
-  for (let row = 1; row <= left.length; row += 1) {
-    const current = [row];
-    for (let column = 1; column <= right.length; column += 1) {
-      const cost = left[row - 1] === right[column - 1] ? 0 : 1;
-      current.push(
-        Math.min(
-          (previous[column] ?? 0) + 1,
-          (current[column - 1] ?? 0) + 1,
-          (previous[column - 1] ?? 0) + cost,
-        ),
-      );
-    }
-    previous = current;
-  }
-  return previous[right.length] ?? 0;
-}
 
 /**
  * The model behind a name: a Model resource, an alias of one, or a name whose prefix belongs to a provider

@@ -31,6 +31,10 @@ export interface WorkerProbes {
   /** Rows that wait for Redis in this process. */
   readonly queuedRows: () => number;
   readonly redisUp: () => boolean;
+  /** Exchanges with Envoy that are open. */
+  readonly openExchanges?: () => number;
+  /** Bytes of request bodies that are held. */
+  readonly bytesInFlight?: () => number;
 }
 
 /** A worker's metrics; it is the observer of the ledger and of the access log. */
@@ -126,6 +130,11 @@ export class WorkerMetrics {
       'sum',
       probes.queuedRows,
     );
+    const { openExchanges, bytesInFlight } = probes;
+    if (openExchanges)
+      gauge('limen_open_exchanges', 'Exchanges with Envoy that are open', registers, 'sum', openExchanges);
+    if (bytesInFlight)
+      gauge('limen_body_bytes_in_flight', 'Bytes of request bodies held', registers, 'sum', bytesInFlight);
     // Over all workers the least counts: 0 as soon as one of them cannot reach Redis.
     gauge('limen_redis_up', 'Redis can be reached', registers, 'min', () => (probes.redisUp() ? 1 : 0));
   }

@@ -64,6 +64,7 @@ function childEnvironment(options: UpOptions, endpoints: Endpoints, encryptionKe
     [variableOf('metricsToken')]: settings.metricsToken ?? '',
     [variableOf('encryptionKey')]: encryptionKey,
     [variableOf('drainSeconds')]: String(settings.drainSeconds),
+    [variableOf('leaseSeconds')]: String(settings.leaseSeconds),
     [variableOf('envoyFeatures')]: settings.envoyFeatures,
     [variableOf('keyPrefix')]: settings.keyPrefix,
     [variableOf('adminToken')]: settings.adminToken ?? '',

@@ -5,7 +5,13 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../../src/core/capabilities.ts';
 import { CLIENT_KEY, startDataPlane, type DataPlane } from '../support/data-plane.ts';
 import { request, splitAtRandom } from '../support/data-plane/requests.ts';
-import { anthropic, answer, openai, startUpstream, type ScriptedUpstream } from '../support/upstream/index.ts';
+import {
+  anthropic,
+  answer,
+  openai,
+  startUpstream,
+  type ScriptedUpstream,
+} from '../support/upstream/index.ts';
 
 const JSON_TYPE = { 'content-type': 'application/json' };
 
@@ -66,7 +72,11 @@ describe.each([
     expect(sent.header('transfer-encoding')).toBeUndefined();
     const row = await plane.rowOf(result);
     expect(row).toMatchObject({ usageSource: 'provider', usage: { input: 5, output: 6 }, attempts: 1 });
-    expect(row).toMatchObject({ provider: 'open', providerModel: 'gpt-real', responseBytes: ODD_ANSWER.length });
+    expect(row).toMatchObject({
+      provider: 'open',
+      providerModel: 'gpt-real',
+      responseBytes: ODD_ANSWER.length,
+    });
   });
 
   test('nothing is edited where the provider knows the model by the client’s name', async () => {

@@ -86,10 +86,11 @@ export class TestGateway {
     const gateway = new TestGateway(options, ports);
     try {
       await eventually(async () => {
-        gateway.#throwIfEnded();
+        if (gateway.#ended) return true;
         const { status } = await get({ port: ports.gateway }, '/health/ready');
         return status === 200 ? true : undefined;
       }, READY_WITHIN_MS);
+      if (gateway.#ended) throw new Error('limen up ended.');
       gateway.key = await eventually(() => gateway.createKey({ user: 'tester' }), READY_WITHIN_MS);
       await eventually(async () => {
         const response = await fetch(`${gateway.url}/v1/models`, {
@@ -105,10 +106,8 @@ export class TestGateway {
     }
   }
 
-  #throwIfEnded(): void {
-    const { exitCode, signalCode } = this.#child;
-    if (exitCode !== null || signalCode !== null)
-      throw new Error(`limen up ended: ${exitCode ?? signalCode}`);
+  get #ended(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
   /** Pid of the supervisor. */
@@ -210,7 +209,7 @@ export class TestGateway {
 
   /** Stops every part in order and removes the data. */
   async stop(): Promise<void> {
-    if (this.#child.exitCode === null && this.#child.signalCode === null) {
+    if (!this.#ended) {
       const exited = once(this.#child, 'exit');
       this.#child.kill('SIGTERM');
       const timer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_WITHIN_MS);

@@ -1,6 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import pg from 'pg';
 import { processEnvironment, readSettings } from '../../src/config/env.ts';
 import { findPostgres } from '../../src/up/binaries.ts';
@@ -14,8 +15,8 @@ import { Supervisor } from '../../src/up/supervisor.ts';
 export interface TestPostgres {
   /** A new empty database each time. */
   createDatabase(): Promise<string>;
-  /** Kills the server the hard way; it is started again at once. */
-  kill(): void;
+  /** Kills the server the hard way; resolves once its supervisor has it running again. */
+  crash(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -46,9 +47,15 @@ export async function startPostgres(): Promise<TestPostgres> {
       own.pathname = `/test_${count}`;
       return own.href;
     },
-    kill() {
-      const pid = supervisor.child('postgres').pid;
-      if (pid !== undefined) process.kill(pid, 'SIGKILL');
+    async crash() {
+      const child = () => supervisor.child('postgres');
+      const before = child().restarts;
+      process.kill(child().pid ?? 0, 'SIGKILL');
+      const deadline = Date.now() + 30_000;
+      while (child().restarts === before || child().state !== 'ready') {
+        if (Date.now() > deadline) throw new Error('Postgres did not come back.');
+        await setTimeout(20);
+      }
     },
     async stop() {
       await supervisor.stop(0);

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { formatIssue } from './issue.ts';
 import { loadConfig, parseResources } from './load.ts';
 import { LARGEST_FILE_BYTES } from './read-files.ts';
+import { YamlCache } from './yaml.ts';
 
 const PROVIDER = `apiVersion: limen.dev/v1alpha1
 kind: Provider
@@ -169,6 +170,54 @@ describe('parseResources', () => {
     ].join('\n');
     expect(problems(bomb)).toEqual([
       'limen.yaml:1:1: not valid YAML: aliases that expand to more than 100 copies',
+    ]);
+  });
+
+  it('survives an alias inside its own anchor', () => {
+    expect(problems('a: &a {b: *a}\n')).toEqual([
+      'limen.yaml:1:1 kind: is missing; one of Gateway, Provider, Model, ApiKey',
+    ]);
+  });
+
+  it('parses again only what was edited, to the same result', () => {
+    const cache = new YamlCache();
+    const text = [PROVIDER, MODEL, MODEL.replace('name: fast', 'name: slow')].join('---\n');
+    const first = parseResources([{ file: 'limen.yaml', text }], cache);
+    expect(parseResources([{ file: 'limen.yaml', text }], cache)).toEqual(first);
+    const edited = `# moved down\n${text.replace('weight: 9', 'weight: 0')}`;
+    expect(parseResources([{ file: 'limen.yaml', text: edited }], cache)).toEqual(
+      parseResources([{ file: 'limen.yaml', text: edited }]),
+    );
+    let parsed = 0;
+    cache.get('another text', () => {
+      parsed += 1;
+      return { documents: [], issues: [] };
+    });
+    cache.rotate();
+    cache.rotate();
+    cache.get('another text', () => {
+      parsed += 1;
+      return { documents: [], issues: [] };
+    });
+    expect(parsed).toBe(2);
+  });
+
+  it.each([
+    ['markers with content', `--- # one\n${PROVIDER}--- # two\n${MODEL}`],
+    ['Windows line ends', `${PROVIDER}---\n${MODEL}`.replaceAll('\n', '\r\n')],
+    ['directives and end markers', `%YAML 1.2\n---\n${PROVIDER}...\n---\n${MODEL}...\n`],
+    ['dashes inside of values', `${PROVIDER}---\n${MODEL}# a comment with ---\n#---\n`],
+  ])('cuts a stream at its markers: %s', (_, text) => {
+    const { resources, issues } = parseResources([{ file: 'limen.yaml', text }]);
+    expect(issues.map(formatIssue)).toEqual([]);
+    expect(
+      resources.map(({ resource, origin }) => [
+        resource.kind,
+        origin.source === 'file' && text.split('\n')[origin.line - 1]?.trim(),
+      ]),
+    ).toEqual([
+      ['Provider', 'apiVersion: limen.dev/v1alpha1'],
+      ['Model', 'apiVersion: limen.dev/v1alpha1'],
     ]);
   });
 

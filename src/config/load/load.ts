@@ -1,8 +1,8 @@
-import { resourceId, type SourcedResource } from '../origin.ts';
+import { resourceId, type Position, type SourcedResource } from '../origin.ts';
 import { inReadingOrder, placed, type ConfigIssue } from './issue.ts';
 import { readConfigTexts, type ConfigText, type ConfigTexts } from './read-files.ts';
 import { validateResource } from './validate.ts';
-import { parseYaml, type YamlDocument } from './yaml.ts';
+import { parseYaml, positionIn, YamlCache, type YamlDocument } from './yaml.ts';
 
 /** What a configuration file or folder says. With issues, `resources` are those that are right by themselves. */
 export interface LoadResult {
@@ -20,7 +20,10 @@ export interface LoadResult {
 const KINDS_WITH_REFERENCES: ReadonlySet<string> = new Set(['Gateway', 'Model', 'Provider']);
 
 /** Reads the resources out of texts, wherever these came from; all issues of all texts. */
-export function parseResources(texts: readonly ConfigText[]): Omit<LoadResult, 'fingerprint' | 'folders'> {
+export function parseResources(
+  texts: readonly ConfigText[],
+  cache = new YamlCache(),
+): Omit<LoadResult, 'fingerprint' | 'folders'> {
   const resources: SourcedResource[] = [];
   const issues: ConfigIssue[] = [];
   const invalid = new Set<string>();
@@ -30,12 +33,12 @@ export function parseResources(texts: readonly ConfigText[]): Omit<LoadResult, '
     const validation = validateResource(document.value);
     const id = validation.resource ? resourceId(validation.resource) : validation.id;
     for (const { issue, path, atKey } of validation.issues) {
-      issues.push(placed(issue, file, document.position(path, atKey ? 'key' : 'value')));
+      issues.push(placed(issue, file, positionIn(document, path, atKey ? 'key' : 'value')));
     }
     if (id === undefined) return;
     const earlier = firstPlace.get(id);
     if (earlier !== undefined) {
-      const where = document.position(['metadata', 'name']);
+      const where = positionIn(document, ['metadata', 'name']);
       issues.push(
         placed(
           { resource: id, path: 'metadata.name', message: `${id} is already declared at ${earlier}` },
@@ -53,15 +56,16 @@ export function parseResources(texts: readonly ConfigText[]): Omit<LoadResult, '
     resources.push({
       resource: validation.resource,
       origin: { source: 'file', file, line: document.start.line },
-      ...(KINDS_WITH_REFERENCES.has(validation.resource.kind) ? { positions: document.positions() } : {}),
+      ...(KINDS_WITH_REFERENCES.has(validation.resource.kind) ? { positions: valuePositions(document) } : {}),
     });
   };
 
   for (const { file, text } of texts) {
-    const parsed = parseYaml(file, text);
+    const parsed = parseYaml(file, text, cache);
     issues.push(...parsed.issues);
     for (const document of parsed.documents) take(file, document);
   }
+  cache.rotate();
   return { resources, issues: inReadingOrder(issues), invalid };
 }
 
@@ -76,7 +80,14 @@ export async function loadConfig(path: string): Promise<LoadResult> {
 }
 
 /** The second half of loadConfig, for texts that were read already. Pure. */
-export function loadTexts({ texts, issues, fingerprint, folders }: ConfigTexts): LoadResult {
-  const parsed = parseResources(texts);
+export function loadTexts(
+  { texts, issues, fingerprint, folders }: ConfigTexts,
+  cache = new YamlCache(),
+): LoadResult {
+  const parsed = parseResources(texts, cache);
   return { ...parsed, issues: inReadingOrder([...issues, ...parsed.issues]), fingerprint, folders };
+}
+
+function valuePositions({ places }: YamlDocument): ReadonlyMap<string, Position> {
+  return new Map([...places].map(([path, { value }]) => [path, value]));
 }

@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { nearestNames } from '../nearest.ts';
+import { nearestNames } from '../../core/nearest.ts';
 import { API_VERSION } from '../resources/common.ts';
 import { KINDS, RESOURCE_SCHEMAS, anyResourceSchema, isKind, type Resource } from '../resources/index.ts';
 import { formatPath, showValue, type ConfigIssue } from './issue.ts';

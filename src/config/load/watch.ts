@@ -2,6 +2,7 @@ import { watch, type FSWatcher } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { loadTexts, type LoadResult } from './load.ts';
+import { YamlCache } from './yaml.ts';
 import { readConfigTexts, statSignature } from './read-files.ts';
 
 /** Long enough for an editor's write and rename to be one change, short against the second that a change may take. */
@@ -46,6 +47,7 @@ export function watchConfig(
   const watchers = new Map<string, { watcher: FSWatcher; inode: bigint }>();
   let fingerprint = options.fingerprint;
   let folders: readonly string[] = [dirname(path), path];
+  const cache = new YamlCache();
   let seen = '';
   let suspect: string | undefined;
   let settle: NodeJS.Timeout | undefined;
@@ -71,7 +73,7 @@ export function watchConfig(
       suspect = undefined;
       return;
     }
-    const result = loadTexts(texts);
+    const result = loadTexts(texts, cache);
     // What is wrong or empty may be half written: a second look before anybody is alarmed.
     if (suspect !== texts.fingerprint && (result.issues.length > 0 || result.resources.length === 0)) {
       suspect = texts.fingerprint;

@@ -1,6 +1,5 @@
 import {
   LineCounter,
-  isAlias,
   isMap,
   isNode,
   isScalar,
@@ -21,15 +20,57 @@ export interface YamlDocument {
   readonly value: unknown;
   /** Where the document's content begins. */
   readonly start: Position;
-  /** Where a field's value stands, or its key; a field that is not there: its nearest parent. */
-  position(path: readonly PropertyKey[], part?: 'value' | 'key'): Position;
-  /** Position of every field, by path. */
-  positions(): ReadonlyMap<string, Position>;
+  /** Every field that stands in the text, by path. */
+  readonly places: ReadonlyMap<string, Place>;
+}
+
+/** Where a field stands. */
+export interface Place {
+  readonly key: Position;
+  readonly value: Position;
 }
 
 export interface YamlFile {
   readonly documents: readonly YamlDocument[];
   readonly issues: readonly ConfigIssue[];
+}
+
+/**
+ * What the documents of the last load were parsed to, by their text: of a large file, only what was edited is
+ * parsed again. Keep one for each configuration path.
+ */
+export class YamlCache {
+  #entries = new Map<string, YamlFile>();
+  #fresh = new Map<string, YamlFile>();
+
+  /** The file that this text was parsed to, here or by `parse`. */
+  get(text: string, parse: () => YamlFile): YamlFile {
+    const file = this.#fresh.get(text) ?? this.#entries.get(text) ?? parse();
+    this.#fresh.set(text, file);
+    return file;
+  }
+
+  /** Ends a load: what it did not use is forgotten. */
+  rotate(): void {
+    this.#entries = this.#fresh;
+    this.#fresh = new Map();
+  }
+}
+
+/** Where a field's value stands, or its key; for one that is not there: its nearest parent. */
+export function positionIn(
+  document: YamlDocument,
+  path: readonly PropertyKey[],
+  part: 'value' | 'key' = 'value',
+): Position {
+  const place = document.places.get(formatPath(path));
+  if (place) return place[part];
+  for (let length = path.length - 1; length > 0; length -= 1) {
+    const parent = document.places.get(formatPath(path.slice(0, length)));
+    // A parent is best shown by its name.
+    if (parent) return parent.key;
+  }
+  return document.start;
 }
 
 /** Our own words, because the parser's quote the text, and a credential may stand in it. */
@@ -49,14 +90,8 @@ const SYNTAX_MESSAGES: Readonly<Partial<Record<ErrorCode, string>>> = {
   RESOURCE_EXHAUSTION: 'too deep a nesting',
 };
 
-function syntaxIssue(file: string, position: Position, message: string): ConfigIssue {
-  return {
-    file,
-    line: position.line,
-    column: position.column,
-    path: '',
-    message: `not valid YAML: ${message}`,
-  };
+function syntaxIssue(position: Position, message: string): ConfigIssue {
+  return { line: position.line, column: position.column, path: '', message: `not valid YAML: ${message}` };
 }
 
 /** Line and column of an offset, from 1 also for an empty file. */
@@ -71,7 +106,43 @@ function positionAt(lines: LineCounter, offset: number): Position {
  *
  * @param file name for the issues
  */
-export function parseYaml(file: string, text: string): YamlFile {
+export function parseYaml(file: string, text: string, cache = new YamlCache()): YamlFile {
+  const documents: YamlDocument[] = [];
+  const issues: ConfigIssue[] = [];
+  for (const { text: part, line } of splitDocuments(text)) {
+    const parsed = cache.get(part, () => parsePart(part));
+    documents.push(...parsed.documents.map((document) => moved(document, line)));
+    issues.push(...parsed.issues.map((issue) => ({ ...issue, file, line: (issue.line ?? 1) + line })));
+  }
+  return { documents, issues };
+}
+
+/**
+ * Cuts a stream before each `---`. Such a line is always a marker, also inside quotes or a block of text (YAML
+ * 1.2.2, 9.1.2). Streams with directives or end markers, which nobody writes here, stay whole.
+ */
+function splitDocuments(text: string): { text: string; line: number }[] {
+  if (/^(%|\.\.\.)/m.test(text)) return [{ text, line: 0 }];
+  const parts: { text: string; line: number }[] = [];
+  let line = 0;
+  for (const part of text.split(/^(?=---(?:\s|$))/m)) {
+    parts.push({ text: part, line });
+    line += part.split('\n').length - 1;
+  }
+  return parts;
+}
+
+function moved(document: YamlDocument, lines: number): YamlDocument {
+  if (lines === 0) return document;
+  const move = ({ line, column }: Position): Position => ({ line: line + lines, column });
+  const places = new Map<string, Place>();
+  for (const [path, { key, value }] of document.places)
+    places.set(path, { key: move(key), value: move(value) });
+  return { value: document.value, start: move(document.start), places };
+}
+
+/** Parses a text whose first line is line 1; its issues have no file yet. */
+function parsePart(text: string): YamlFile {
   const lines = new LineCounter();
   let parsed: Document[];
   try {
@@ -79,7 +150,7 @@ export function parseYaml(file: string, text: string): YamlFile {
     parsed = 'empty' in stream ? [] : stream;
   } catch {
     // Only exhaustion of the stack gets here: the parser collects its errors.
-    return { documents: [], issues: [syntaxIssue(file, { line: 1, column: 1 }, 'too deep a nesting')] };
+    return { documents: [], issues: [syntaxIssue({ line: 1, column: 1 }, 'too deep a nesting')] };
   }
   const documents: YamlDocument[] = [];
   const issues: ConfigIssue[] = [];
@@ -87,68 +158,43 @@ export function parseYaml(file: string, text: string): YamlFile {
     const faults = [...document.errors, ...document.warnings];
     for (const fault of faults) {
       const message = SYNTAX_MESSAGES[fault.code] ?? 'something that YAML does not have';
-      issues.push(syntaxIssue(file, positionAt(lines, fault.pos[0]), message));
+      issues.push(syntaxIssue(positionAt(lines, fault.pos[0]), message));
     }
     if (faults.length > 0 || !isNode(document.contents)) continue;
     const start = positionAt(lines, document.contents.range?.[0] ?? 0);
     try {
       const value: unknown = document.toJS({ maxAliasCount: MOST_ALIAS_EXPANSIONS });
-      if (value !== null) documents.push(yamlDocument(document, lines, value, start));
+      if (value !== null) documents.push({ value, start, places: placesOf(document.contents, lines) });
     } catch {
-      issues.push(
-        syntaxIssue(file, start, `aliases that expand to more than ${MOST_ALIAS_EXPANSIONS} copies`),
-      );
+      issues.push(syntaxIssue(start, `aliases that expand to more than ${MOST_ALIAS_EXPANSIONS} copies`));
     }
   }
   return { documents, issues };
 }
 
-function yamlDocument(document: Document, lines: LineCounter, value: unknown, start: Position): YamlDocument {
-  const resolved = (node: unknown): Node | undefined => {
-    if (isAlias(node)) return node.resolve(document);
-    return isNode(node) ? node : undefined;
-  };
+/** Where each field stands. What an alias stands for is not followed: the alias itself is what was written here. */
+function placesOf(contents: Node, lines: LineCounter): Map<string, Place> {
+  const places = new Map<string, Place>();
   const startOf = (node: unknown): Position | undefined =>
     isNode(node) && node.range ? positionAt(lines, node.range[0]) : undefined;
-
-  return {
-    value,
-    start,
-    position(path, part = 'value') {
-      let node = resolved(document.contents);
-      let found = start;
-      for (const [index, step] of path.entries()) {
-        const last = index === path.length - 1;
-        if (isMap(node)) {
-          const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === String(step));
-          if (!pair) return found;
-          const value = startOf(pair.value);
-          // Until the last step a field stands for its parent, and a parent is best shown by its name.
-          found = (last && part === 'value' ? value : undefined) ?? startOf(pair.key) ?? found;
-          node = resolved(pair.value);
-        } else if (isSeq(node)) {
-          const item: unknown = node.items[Number(step)];
-          found = startOf(item) ?? found;
-          node = resolved(item);
-        } else return found;
+  const walk = (node: unknown, path: readonly PropertyKey[]): void => {
+    if (isMap(node)) {
+      for (const { key, value } of node.items) {
+        const keyAt = startOf(key);
+        if (!isScalar(key) || !keyAt) continue;
+        const inner = [...path, String(key.value)];
+        places.set(formatPath(inner), { key: keyAt, value: startOf(value) ?? keyAt });
+        walk(value, inner);
       }
-      return found;
-    },
-    positions() {
-      const places = new Map<string, Position>();
-      const walk = (node: unknown, path: readonly PropertyKey[]): void => {
-        const place = startOf(node);
-        if (place) places.set(formatPath(path), place);
-        const target = resolved(node);
-        if (isMap(target)) {
-          for (const { key, value } of target.items)
-            if (isScalar(key)) walk(value, [...path, String(key.value)]);
-        } else if (isSeq(target)) {
-          for (const [index, item] of target.items.entries()) walk(item, [...path, index]);
-        }
-      };
-      walk(document.contents, []);
-      return places;
-    },
+    } else if (isSeq(node)) {
+      for (const [index, item] of node.items.entries()) {
+        const at = startOf(item);
+        const inner = [...path, index];
+        if (at) places.set(formatPath(inner), { key: at, value: at });
+        walk(item, inner);
+      }
+    }
   };
+  walk(contents, []);
+  return places;
 }

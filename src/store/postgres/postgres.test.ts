@@ -226,7 +226,7 @@ describe('followChanges', () => {
     await resources.change([put('a')], 'ada', 0);
     const { feed, seen, errors } = await follow(100);
     await vi.waitFor(() => expect(seen.at(-1)?.revision).toBe(1), { timeout: 10_000 });
-    server.kill();
+    await server.crash();
     await vi.waitFor(() => expect(errors.length).toBeGreaterThan(0), { timeout: 10_000 });
     await vi.waitFor(async () => expect(await resources.change([put('b')], 'ada', 1)).toBe(2), {
       timeout: 20_000,

@@ -4,8 +4,6 @@ import type { EncodedAny } from '../encode/encode.ts';
 /** Who asks; only the first request of a stream carries it. */
 export interface XdsNode {
   readonly id: string;
-  readonly cluster: string;
-  readonly userAgentName: string;
 }
 
 /** Why Envoy refused a response. */

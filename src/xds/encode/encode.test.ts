@@ -100,8 +100,6 @@ describe('values', () => {
   });
 
   test('64-bit integers beyond 2^53 as text', () => {
-    const bytes = encoder.encodeMessage('google.protobuf.FileOptions', {}, '').length;
-    expect(bytes).toBe(0);
     const decoded = encodeAndDecode('envoy.type.v3.Int64Range', { start: '-9007199254740993', end: 5 });
     expect(decoded).toEqual({ start: -9007199254740992, end: 5 });
   });

@@ -51,7 +51,7 @@ export function seededRandom(seed: number): () => number {
 export function splitAtRandom(bytes: Buffer, largest: number, seed: number): Buffer[] {
   const random = seededRandom(seed);
   const pieces: Buffer[] = [];
-  for (let offset = 0; offset < bytes.length; ) {
+  for (let offset = 0; offset < bytes.length;) {
     const length = 1 + Math.floor(random() * largest);
     pieces.push(bytes.subarray(offset, offset + length));
     offset += length;

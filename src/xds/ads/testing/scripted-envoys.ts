@@ -35,8 +35,6 @@ export interface ScriptOptions {
   readonly writable?: () => boolean;
 }
 
-const NODE = { cluster: 'limen', userAgentName: 'envoy' };
-
 export function scriptedDeltaEnvoy(ads: AggregatedDiscovery, options: ScriptOptions = {}): ScriptedEnvoy {
   const responses: Received[] = [];
   const stream = ads.openDelta((response: DeltaDiscoveryResponse) => {
@@ -52,7 +50,7 @@ export function scriptedDeltaEnvoy(ads: AggregatedDiscovery, options: ScriptOpti
   });
   const request = (kind: ResourceKind, fields: Partial<Parameters<typeof stream.handle>[0]>): void => {
     stream.handle({
-      node: { ...NODE, id: options.node ?? 'envoy-1' },
+      node: { id: options.node ?? 'envoy-1' },
       typeUrl: typeUrlOf(kind),
       resourceNamesSubscribe: [],
       resourceNamesUnsubscribe: [],
@@ -93,7 +91,7 @@ export function scriptedWorldEnvoy(ads: AggregatedDiscovery, options: ScriptOpti
   });
   const request = (kind: ResourceKind, fields: Partial<Parameters<typeof stream.handle>[0]>): void => {
     stream.handle({
-      node: { ...NODE, id: options.node ?? 'envoy-1' },
+      node: { id: options.node ?? 'envoy-1' },
       typeUrl: typeUrlOf(kind),
       versionInfo: accepted.get(kind) ?? '',
       resourceNames: [...(subscriptions.get(kind) ?? [])],

@@ -1,0 +1,145 @@
+import {
+  ATTEMPT_NAMESPACE,
+  CONTEXT_NAMESPACE,
+  LEG_METADATA,
+  ORDER_NAMESPACE,
+  RESPONSE_NAMESPACE,
+  USAGE_NAMESPACE,
+  type Leg,
+} from '../../core/gateway-names.ts';
+import { duration, typed, type ProtoMessage, type TypedMessage } from '../resource.ts';
+
+/** The cluster of the workers. */
+export const PROCESSOR_CLUSTER = 'limen_processor';
+
+/** Filter names, as per-route configuration refers to them. */
+export const FRONT_FILTER = 'limen.front';
+export const RESPONSE_FILTER = 'limen.response';
+export const USAGE_FILTER = 'limen.usage';
+export const REFUSAL_FILTER = 'limen.refusal';
+
+const EXT_PROC = 'envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor';
+export const EXT_PROC_PER_ROUTE = 'envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute';
+
+/** Answers of the ext_proc API that are waited for; FULL_DUPLEX_STREAMED bodies have no such timer in Envoy. */
+const MESSAGE_TIMEOUT_SECONDS = 10;
+
+function extProc(leg: Leg, fields: ProtoMessage): TypedMessage {
+  return typed(EXT_PROC, {
+    grpc_service: {
+      envoy_grpc: { cluster_name: PROCESSOR_CLUSTER },
+      initial_metadata: [{ key: LEG_METADATA, value: leg }],
+    },
+    failure_mode_allow: false,
+    status_on_error: { code: 'ServiceUnavailable' },
+    message_timeout: duration(MESSAGE_TIMEOUT_SECONDS),
+    mutation_rules: { allow_envoy: true, allow_all_routing: true },
+    ...fields,
+  });
+}
+
+/**
+ * The front leg: reads headers and body in one pipelined exchange, answers once the body was read. It has no
+ * part in the response: the worker ends the call, so a stream that runs for minutes holds no worker.
+ */
+export function frontFilter(): ProtoMessage {
+  return {
+    name: FRONT_FILTER,
+    typed_config: extProc('front', {
+      processing_mode: {
+        request_header_mode: 'SEND',
+        request_body_mode: 'FULL_DUPLEX_STREAMED',
+        request_trailer_mode: 'SEND',
+        response_header_mode: 'SKIP',
+        response_body_mode: 'NONE',
+        response_trailer_mode: 'SKIP',
+      },
+      allow_content_length_header: true,
+      metadata_options: {
+        receiving_namespaces: { untyped: [CONTEXT_NAMESPACE], typed: [ORDER_NAMESPACE] },
+      },
+    }),
+  };
+}
+
+/** The response leg: only routes whose answers a worker must see or change leave it on. */
+export function responseFilter(): ProtoMessage {
+  return {
+    name: RESPONSE_FILTER,
+    typed_config: extProc('response', {
+      processing_mode: {
+        request_header_mode: 'SKIP',
+        request_body_mode: 'NONE',
+        request_trailer_mode: 'SKIP',
+        response_header_mode: 'SEND',
+        response_body_mode: 'FULL_DUPLEX_STREAMED',
+        response_trailer_mode: 'SEND',
+      },
+      metadata_options: {
+        forwarding_namespaces: { untyped: [CONTEXT_NAMESPACE] },
+        receiving_namespaces: { untyped: [RESPONSE_NAMESPACE] },
+      },
+    }),
+  };
+}
+
+/** The upstream leg: one exchange for each try on a provider, so every try converts afresh. */
+export function upstreamFilter(): ProtoMessage {
+  return {
+    name: 'limen.upstream',
+    typed_config: extProc('upstream', {
+      processing_mode: {
+        request_header_mode: 'SEND',
+        request_body_mode: 'BUFFERED',
+        request_trailer_mode: 'SKIP',
+        response_header_mode: 'SEND',
+        response_body_mode: 'FULL_DUPLEX_STREAMED',
+        response_trailer_mode: 'SEND',
+      },
+      request_attributes: ['xds.cluster_name'],
+      allow_content_length_header: true,
+      metadata_options: {
+        forwarding_namespaces: { untyped: [CONTEXT_NAMESPACE] },
+        receiving_namespaces: { untyped: [ATTEMPT_NAMESPACE] },
+      },
+    }),
+  };
+}
+
+/** The most that Envoy 1.40 accepts here; usage of a larger answer is estimated. */
+const MAX_COUNTED_JSON_BYTES = 10_485_760;
+
+/** Envoy's own token counting. Only routes that name a format have it on. */
+export function usageFilter(): ProtoMessage {
+  return {
+    name: USAGE_FILTER,
+    typed_config: typed('envoy.extensions.filters.http.ai_protocol_manager.v3.AiProtocolManager', {
+      response_handling: {
+        token_usage: {
+          metadata_namespace: USAGE_NAMESPACE,
+          limits: { max_json_body_size: MAX_COUNTED_JSON_BYTES },
+        },
+      },
+    }),
+  };
+}
+
+/** Per-route configuration that has Envoy count the tokens of one format. */
+export function usagePerRoute(protocol: 'OPENAI_CHAT_COMPLETIONS' | 'ANTHROPIC_MESSAGES'): TypedMessage {
+  return typed('envoy.extensions.filters.http.ai_protocol_manager.v3.AiProtocolManagerPerRoute', {
+    response: { llm_protocol: protocol },
+  });
+}
+
+/** Replaces a provider's refusal of the gateway itself, on the routes that say with what. */
+export function refusalFilter(): ProtoMessage {
+  return {
+    name: REFUSAL_FILTER,
+    typed_config: typed('envoy.extensions.filters.http.custom_response.v3.CustomResponse', {}),
+  };
+}
+
+/** Per-route configuration that leaves an ext_proc filter out. */
+export function extProcDisabled(): TypedMessage {
+  return typed(EXT_PROC_PER_ROUTE, { disabled: true });
+}

@@ -1,0 +1,107 @@
+import type { ProviderSecrets, Snapshot, SnapshotProvider } from '../../core/snapshot.ts';
+import type { EnvoyCapabilities } from '../../core/capabilities.ts';
+import { typed, type TypedMessage, type XdsResources } from '../resource.ts';
+import {
+  credentialResource,
+  credentialSecret,
+  processorCluster,
+  providerClusters,
+  type CredentialPlacement,
+} from './clusters.ts';
+import { PROCESSOR_CLUSTER } from './filters.ts';
+import {
+  GATEWAY_LISTENER,
+  gatewayListener,
+  LISTENER_CERTIFICATE_SECRET,
+  LISTENER_CLIENT_CA_SECRET,
+} from './listener.ts';
+import type { ErrorBodies } from './local-replies.ts';
+import { GATEWAY_ROUTES, gatewayRoutes } from './routes.ts';
+
+/** PEM texts of the public listener's certificate, read by the control plane. */
+export interface ListenerCertificate {
+  readonly certificate: string;
+  readonly key: string;
+  readonly clientCa?: string | undefined;
+}
+
+export interface BuildOptions {
+  readonly address: string;
+  readonly port: number;
+  readonly processorSockets: readonly string[];
+  readonly capabilities: EnvoyCapabilities;
+  readonly errorBodies: readonly ErrorBodies[];
+  /** How often Envoy reports requests that are still open; 15 s unless said otherwise. */
+  readonly openRequestReportSeconds?: number;
+  readonly placementOf: (provider: SnapshotProvider) => CredentialPlacement;
+  readonly systemCaFile: string;
+  readonly secrets: ProviderSecrets;
+  readonly listenerCertificate?: ListenerCertificate | undefined;
+}
+
+const OPEN_REQUEST_REPORT_SECONDS = 15;
+const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
+
+/** Everything that Envoy is told, from one snapshot. Pure: the same input gives the same resources. */
+export function buildXds(snapshot: Snapshot, options: BuildOptions): XdsResources {
+  const { gateway } = snapshot;
+  const providers = Object.values(snapshot.providers);
+  const clusters: [string, TypedMessage][] = [
+    [PROCESSOR_CLUSTER, processorCluster(options.processorSockets)],
+    ...providers.flatMap((provider) =>
+      providerClusters(provider, {
+        gateway,
+        placementOf: options.placementOf,
+        systemCaFile: options.systemCaFile,
+      }),
+    ),
+  ];
+  const secrets: [string, TypedMessage][] = providers.flatMap((provider): [string, TypedMessage][] => {
+    const value = options.secrets[provider.name];
+    if (value === undefined) return [];
+    return [[credentialSecret(provider.name), credentialResource(provider.name, value)]];
+  });
+  if (options.listenerCertificate !== undefined) {
+    secrets.push(...listenerSecrets(options.listenerCertificate));
+  }
+  return {
+    clusters: Object.fromEntries(clusters),
+    secrets: Object.fromEntries(secrets),
+    listeners: {
+      [GATEWAY_LISTENER]: gatewayListener({
+        address: options.address,
+        port: options.port,
+        gateway,
+        capabilities: options.capabilities,
+        errorBodies: options.errorBodies,
+        openRequestReportSeconds: options.openRequestReportSeconds ?? OPEN_REQUEST_REPORT_SECONDS,
+      }),
+    },
+    routes: { [GATEWAY_ROUTES]: gatewayRoutes(gateway, options.capabilities) },
+  };
+}
+
+function listenerSecrets(certificate: ListenerCertificate): [string, TypedMessage][] {
+  const secrets: [string, TypedMessage][] = [
+    [
+      LISTENER_CERTIFICATE_SECRET,
+      typed(SECRET, {
+        name: LISTENER_CERTIFICATE_SECRET,
+        tls_certificate: {
+          certificate_chain: { inline_string: certificate.certificate },
+          private_key: { inline_string: certificate.key },
+        },
+      }),
+    ],
+  ];
+  if (certificate.clientCa !== undefined) {
+    secrets.push([
+      LISTENER_CLIENT_CA_SECRET,
+      typed(SECRET, {
+        name: LISTENER_CLIENT_CA_SECRET,
+        validation_context: { trusted_ca: { inline_string: certificate.clientCa } },
+      }),
+    ]);
+  }
+  return secrets;
+}

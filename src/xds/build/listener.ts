@@ -1,0 +1,174 @@
+import type { EnvoyCapabilities } from '../../core/capabilities.ts';
+import type { SnapshotGateway } from '../../core/snapshot.ts';
+import { duration, typed, type ProtoMessage, type TypedMessage } from '../resource.ts';
+import { bufferBytes } from './clusters.ts';
+import { frontFilter, PROCESSOR_CLUSTER, refusalFilter, responseFilter, usageFilter } from './filters.ts';
+import {
+  DECIDED_REQUEST_ID,
+  decidedFilter,
+  EARLY_REQUEST_ID,
+  localReplyConfig,
+  type ErrorBodies,
+} from './local-replies.ts';
+import { GATEWAY_ROUTES } from './routes.ts';
+
+export const GATEWAY_LISTENER = 'gateway';
+export const LISTENER_CERTIFICATE_SECRET = 'listener/gateway/certificate';
+export const LISTENER_CLIENT_CA_SECRET = 'listener/gateway/client-ca';
+
+/** How long Envoy may hold finished requests back to send them to a worker together. */
+const ACCESS_LOG_FLUSH_SECONDS = 0.2;
+const MAX_HEADERS_KB = 60;
+const HEADERS_TIMEOUT_SECONDS = 10;
+
+export interface ListenerOptions {
+  readonly address: string;
+  readonly port: number;
+  readonly gateway: SnapshotGateway;
+  readonly capabilities: EnvoyCapabilities;
+  readonly errorBodies: readonly ErrorBodies[];
+  /** How often Envoy reports requests that are still open, so that their intents stay alive. */
+  readonly openRequestReportSeconds: number;
+}
+
+/** One access-log entry for each request that a worker decided on, and one now and then while it is open. */
+function accessLog(): ProtoMessage {
+  return {
+    name: 'limen.access_log',
+    filter: decidedFilter,
+    typed_config: typed('envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig', {
+      common_config: {
+        log_name: 'limen',
+        transport_api_version: 'V3',
+        buffer_flush_interval: duration(ACCESS_LOG_FLUSH_SECONDS),
+        grpc_service: { envoy_grpc: { cluster_name: PROCESSOR_CLUSTER } },
+      },
+    }),
+  };
+}
+
+/** Headers that only Limen may set. Removed before the first route is chosen, so no client picks a route. */
+function earlyHeaderMutation(): ProtoMessage {
+  return {
+    name: 'limen.trust',
+    typed_config: typed('envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation', {
+      mutations: [{ remove_on_match: { key_matcher: { prefix: 'x-limen-' } } }],
+    }),
+  };
+}
+
+/**
+ * Tells the client the id under which the ledger knows its request, in place of the provider's own. A filter,
+ * because a route's response headers are not added where a cluster specifier plugin chose the cluster.
+ */
+function requestIdFilter(): ProtoMessage {
+  return {
+    name: 'limen.request_id',
+    typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
+      mutations: {
+        // Whichever of the two is not empty stands.
+        response_mutations: [EARLY_REQUEST_ID, DECIDED_REQUEST_ID].map((value) => ({
+          append: {
+            header: { key: 'x-request-id', value },
+            append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
+          },
+        })),
+      },
+    }),
+  };
+}
+
+function httpFilters(options: ListenerOptions): ProtoMessage[] {
+  const filters: ProtoMessage[] = [];
+  if (options.gateway.cors.allowOrigins.length > 0) {
+    filters.push({
+      name: 'envoy.filters.http.cors',
+      typed_config: typed('envoy.extensions.filters.http.cors.v3.Cors', {}),
+    });
+  }
+  filters.push(requestIdFilter(), frontFilter());
+  if (options.capabilities.nativeUsage) filters.push(usageFilter());
+  filters.push(responseFilter(), refusalFilter(), {
+    name: 'envoy.filters.http.router',
+    typed_config: typed('envoy.extensions.filters.http.router.v3.Router', { suppress_envoy_headers: true }),
+  });
+  return filters;
+}
+
+function connectionManager(options: ListenerOptions): TypedMessage {
+  const { gateway } = options;
+  return typed('envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager', {
+    stat_prefix: GATEWAY_LISTENER,
+    rds: { route_config_name: GATEWAY_ROUTES, config_source: { ads: {}, resource_api_version: 'V3' } },
+    http_filters: httpFilters(options),
+    access_log: [accessLog()],
+    access_log_options: { access_log_flush_interval: duration(options.openRequestReportSeconds) },
+    early_header_mutation_extensions: [earlyHeaderMutation()],
+    local_reply_config: localReplyConfig(options.errorBodies),
+    use_remote_address: true,
+    xff_num_trusted_hops: gateway.trust.hops,
+    internal_address_config: {
+      unix_sockets: false,
+      cidr_ranges: gateway.trust.internalRanges.map(cidrRange),
+    },
+    normalize_path: true,
+    merge_slashes: true,
+    path_with_escaped_slashes_action: 'REJECT_REQUEST',
+    max_request_headers_kb: MAX_HEADERS_KB,
+    request_headers_timeout: duration(HEADERS_TIMEOUT_SECONDS),
+    // Holds until a model's route is chosen, which has a limit of its own: so a client that stops uploading and
+    // a worker that stops answering both end here.
+    stream_idle_timeout: duration(gateway.timeouts.uploadIdleSeconds),
+    common_http_protocol_options: {
+      idle_timeout: duration(3600),
+      headers_with_underscores_action: 'DROP_HEADER',
+    },
+    http2_protocol_options: { max_concurrent_streams: 256 },
+  });
+}
+
+function cidrRange(cidr: string): ProtoMessage {
+  const slash = cidr.lastIndexOf('/');
+  return { address_prefix: cidr.slice(0, slash), prefix_len: Number(cidr.slice(slash + 1)) };
+}
+
+function downstreamTls(clientCertificates: boolean): ProtoMessage {
+  const sds = { ads: {}, resource_api_version: 'V3' };
+  return {
+    transport_socket: {
+      name: 'envoy.transport_sockets.tls',
+      typed_config: typed('envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext', {
+        require_client_certificate: clientCertificates,
+        common_tls_context: {
+          alpn_protocols: ['h2', 'http/1.1'],
+          tls_params: { tls_minimum_protocol_version: 'TLSv1_2' },
+          tls_certificate_sds_secret_configs: [{ name: LISTENER_CERTIFICATE_SECRET, sds_config: sds }],
+          ...(clientCertificates
+            ? { validation_context_sds_secret_config: { name: LISTENER_CLIENT_CA_SECRET, sds_config: sds } }
+            : {}),
+        },
+      }),
+    },
+  };
+}
+
+/** The public listener. It changes, and so drains, only with the Gateway resource's own settings. */
+export function gatewayListener(options: ListenerOptions): TypedMessage {
+  const { gateway } = options;
+  return typed('envoy.config.listener.v3.Listener', {
+    name: GATEWAY_LISTENER,
+    address: { socket_address: { address: options.address, port_value: options.port } },
+    per_connection_buffer_limit_bytes: bufferBytes(gateway),
+    filter_chains: [
+      {
+        ...(gateway.tls === undefined ? {} : downstreamTls(gateway.tls.clientCaFile !== undefined)),
+        filters: [
+          {
+            name: 'envoy.filters.network.http_connection_manager',
+            typed_config: connectionManager(options),
+          },
+        ],
+      },
+    ],
+  });
+}
