@@ -34,6 +34,13 @@ function settingsCommand(
   });
 }
 
+function workerIndex(value: unknown): number {
+  const index = z.coerce.number().int().min(0).max(255).safeParse(value);
+  if (!index.success)
+    throw new SettingsError('--index is not allowed to be that; allowed: a whole number from 0 to 255.');
+  return index.data;
+}
+
 /** A command's code is loaded when it is run: the parts of Limen need little of each other. */
 function program(): Command {
   const limen = new Command('limen')
@@ -62,7 +69,7 @@ Examples:
     .description('run one processor worker')
     .option('--index <number>', 'which worker this is, from 0', '0');
   settingsCommand(processor, async (settings) => {
-    const index = z.coerce.number().int().min(0).max(255).parse(processor.opts()['index']);
+    const index = workerIndex(processor.opts()['index']);
     return (await import('./commands/processor.ts')).processor(settings, index);
   });
   settingsCommand(

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -8,7 +8,12 @@ import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startAdmin, type TestAdmin } from '../../test/support/admin.ts';
 import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts';
 import { LARGEST_BODY_BYTES } from './body.ts';
+import { formatIssue } from '../config/load/issue.ts';
+import { createResourceStore } from '../store/postgres/repositories/resources.ts';
 import { createLogger } from '../telemetry/logger.ts';
+import { sealSpec } from '../vault/sealed-spec.ts';
+import { createVault } from '../vault/vault.ts';
+import { openStoredResources, resealStoredResources } from './stored-resources.ts';
 import type { StatusSource } from './contract.ts';
 import { diffFields } from './diff.ts';
 import { createAdminServer } from './server.ts';
@@ -509,6 +514,38 @@ describe('resources', () => {
     expect(await admin.call('DELETE', '/api/v1/resources/model/meta/llama-3:70b')).toMatchObject({
       status: 200,
     });
+  });
+});
+
+describe('key rotation', () => {
+  it('seals again what the old key sealed, and leaves what nobody can open', async () => {
+    const [old, fresh, lost] = [randomBytes(32), randomBytes(32), randomBytes(32)].map((key) =>
+      key.toString('hex'),
+    );
+    const store = createResourceStore(admin.connection.database);
+    const put = (name: string, key: string | undefined) => {
+      const sealed = sealSpec(
+        createVault(key ?? '', 'a test'),
+        { kind: 'Provider', name },
+        {
+          type: 'openai',
+          credential: { value: `secret of ${name}` },
+        },
+      );
+      return { action: 'put' as const, kind: 'Provider', name, spec: sealed };
+    };
+    await store.change([put('one', old), put('two', fresh), put('three', lost)], 'test', 0);
+    const rotated = createVault(`${fresh},${old}`, 'a test');
+    expect(await resealStoredResources(store, rotated)).toBe(1);
+    expect(await resealStoredResources(store, rotated)).toBe(0);
+    const { resources, warnings } = openStoredResources(
+      await store.list(),
+      createVault(fresh ?? '', 'a test'),
+    );
+    expect(resources.map(({ resource }) => resource.metadata.name)).toEqual(['one', 'two']);
+    expect(warnings.map(formatIssue)).toEqual([
+      'Provider/three spec: cannot be opened with the present encryption key: set it again, or bring the old key back',
+    ]);
   });
 });
 

@@ -10,7 +10,8 @@ import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts
 import { processEnvironment, readSettings } from '../config/env.ts';
 import { pickFreePort } from '../up/ports.ts';
 import { parseExpiry } from './duration.ts';
-import { registerAdminCommands, type CliContext } from './index.ts';
+import type { CliContext } from './context.ts';
+import { registerAdminCommands } from './index.ts';
 import { formatTable } from './table.ts';
 
 let server: TestPostgres;

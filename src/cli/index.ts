@@ -5,8 +5,6 @@ import { registerDoctorCommand } from './doctor/doctor.ts';
 import { registerGetCommand } from './get.ts';
 import { registerKeysCommands } from './keys.ts';
 
-export { CliError, runCommand, type CliContext } from './context.ts';
-
 /** Adds every command that speaks to the admin API: keys, get, apply, doctor. */
 export function registerAdminCommands(program: Command, context: CliContext): void {
   registerKeysCommands(program, context);

@@ -72,8 +72,9 @@ export async function processor(settings: Settings, index: number): Promise<unde
     maxMessageBytes: LARGEST_BODY_BYTES,
     serving: () => snapshots.current !== undefined && snapshots.keys.position !== undefined,
     onAccessLog,
-    onAnswer: ({ status, error }) => {
-      if (error !== undefined) metrics.requestUnidentified(status);
+    onAnswer: ({ status, error, context }) => {
+      // What has a context comes back with the access log and is counted there.
+      if (error !== undefined && context === undefined) metrics.requestUnidentified(status);
     },
     onFault: (leg, error) => logger.error({ leg, error }, 'an exchange with Envoy failed'),
   });

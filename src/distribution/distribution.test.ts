@@ -8,7 +8,7 @@ import { SnapshotStore } from './store.ts';
 import { hashOf, keyNumber, keysUpTo, snapshotNamed } from './testing/samples.ts';
 
 const PATIENCE = { timeout: 15_000, interval: 5 };
-const logger = { info: vi.fn(), warn: vi.fn() };
+const logger = { info: () => undefined, warn: () => undefined };
 
 let folder: string;
 let address: string;

@@ -11,20 +11,6 @@ export const ACCESS_LOG_TYPE = {
   upstreamEnd: 9,
 } as const;
 
-/** envoy.config.core.v3.RequestMethod; the index is the number. */
-export const REQUEST_METHODS = [
-  '',
-  'GET',
-  'HEAD',
-  'POST',
-  'PUT',
-  'DELETE',
-  'CONNECT',
-  'OPTIONS',
-  'TRACE',
-  'PATCH',
-] as const;
-
 export interface StreamAccessLogsMessage {
   /** Only in the first message of a stream. */
   readonly identifier: { readonly node: { readonly id: string } | null; readonly logName: string } | null;
@@ -88,7 +74,7 @@ export interface ResponseFlags {
 }
 
 export interface HttpRequestProperties {
-  /** Index into {@link REQUEST_METHODS}. */
+  /** Number of envoy.config.core.v3.RequestMethod: 1 is GET, 3 is POST. */
   readonly requestMethod: number;
   readonly path: string;
   readonly requestId: string;

@@ -17,10 +17,9 @@ export interface ProcessorProtocol {
 export const EXTERNAL_PROCESSOR_PATH = '/envoy.service.ext_proc.v3.ExternalProcessor/Process';
 export const ACCESS_LOG_PATH = '/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs';
 
-/** Type URLs of what travels as google.protobuf.Any. */
+/** Type URL of what travels as google.protobuf.Any. */
 export const PRIORITY_GROUPS_OVERRIDE_TYPE =
   'type.googleapis.com/envoy.extensions.router.cluster_specifiers.priority_group.v3.PriorityGroupsOverride';
-export const TOKEN_USAGE_TYPE = 'type.googleapis.com/envoy.data.ai.v3.TokenUsage';
 
 /** Reads proto/limen/{ext_proc,access_log}.proto; about 20 ms, once at start. */
 export function loadProcessorProtocol(): ProcessorProtocol {

@@ -1,4 +1,4 @@
-import type { Duration, HeaderValue, Int64, Struct, Timestamp, Value } from './messages.ts';
+import type { Duration, HeaderValue, Int64, Struct, Value } from './messages.ts';
 
 /** Any JSON value. */
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
@@ -8,15 +8,10 @@ export function toNumber(value: Int64): number {
   return typeof value === 'number' ? value : value.toNumber();
 }
 
-/** Milliseconds with fractions; undefined where Envoy sent none. */
+/** Milliseconds with fractions (of a timestamp: since 1970); undefined where Envoy sent none. */
 export function durationMilliseconds(duration: Duration | null | undefined): number | undefined {
   if (duration === null || duration === undefined) return undefined;
   return toNumber(duration.seconds) * 1000 + duration.nanos / 1e6;
-}
-
-/** Unix time in milliseconds with fractions; undefined where Envoy sent none. */
-export function timestampMilliseconds(timestamp: Timestamp | null | undefined): number | undefined {
-  return durationMilliseconds(timestamp);
 }
 
 /** A header's value as text: Latin-1, as HTTP carries bytes that need not be UTF-8. */
@@ -47,7 +42,7 @@ function hasOwn(value: Value, member: keyof Value): boolean {
 
 /** Plain JSON → google.protobuf.Struct, ready to be encoded. */
 export function jsonToStruct(json: Readonly<Record<string, Json>>): Struct {
-  const fields: Record<string, Value> = {};
+  const fields: Record<string, Value> = Object.create(null);
   for (const [key, value] of Object.entries(json)) fields[key] = jsonToValue(value);
   return { fields };
 }

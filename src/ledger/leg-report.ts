@@ -9,7 +9,7 @@ function isErrorCode(text: string): text is ErrorCode {
 }
 
 /** An error code of ours, or undefined for a text that is none. */
-function errorCodeOf(text: string | undefined): ErrorCode | undefined {
+export function errorCodeOf(text: string | undefined): ErrorCode | undefined {
   return text !== undefined && isErrorCode(text) ? text : undefined;
 }
 

@@ -1,6 +1,6 @@
 import type { GatewayLogRow } from '../core/ledger.ts';
 import type { AccessLogEntry, ResponseFlag } from './access-log-entry.ts';
-import type { LegReport } from './leg-report.ts';
+import { errorCodeOf, type LegReport } from './leg-report.ts';
 
 const CLIENT_LEFT: readonly ResponseFlag[] = ['downstream_connection_termination', 'downstream_remote_reset'];
 const TOO_LATE: readonly ResponseFlag[] = [
@@ -31,6 +31,9 @@ const RESET_BEFORE_HEADERS = 'upstream_reset_before_response_started';
 /** Details of answers that came from the upstream, rather than from Envoy itself. */
 const VIA_UPSTREAM = 'via_upstream';
 
+/** Details that the processor gives to an answer of its own: the code of why it refused. */
+const OWN_ANSWER = /^limen_([a-z_]+)/;
+
 /** Codes of answers that Envoy gave by itself, by status. */
 const LOCAL_CODES: Readonly<Record<number, GatewayLogRow['errorCode']>> = {
   404: 'not_found',
@@ -39,7 +42,8 @@ const LOCAL_CODES: Readonly<Record<number, GatewayLogRow['errorCode']>> = {
   429: 'rate_limited',
   431: 'headers_too_large',
   500: 'internal_error',
-  502: 'upstream_error',
+  // Envoy's only 502 without flags: in place of a provider's refusal of the gateway itself.
+  502: 'upstream_refused',
   503: 'unavailable',
   504: 'upstream_timeout',
 };
@@ -62,6 +66,8 @@ export function errorCodeOfEntry(
   const answered = status >= 200 && status < 400;
   const reported = reports.find((report) => report?.errorCode !== undefined)?.errorCode;
 
+  const refused = errorCodeOf(OWN_ANSWER.exec(details)?.[1]);
+  if (refused !== undefined) return refused;
   if (has(CLIENT_LEFT) || details.startsWith('downstream_remote')) return reported ?? 'client_disconnected';
   if (details.startsWith(RESET_AFTER_HEADERS) || (answered && has(BROKEN))) return 'upstream_reset';
   if (reported !== undefined) return reported;

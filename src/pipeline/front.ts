@@ -41,6 +41,8 @@ export interface Answer {
   readonly body: Buffer;
   /** What went wrong, for metrics; undefined for a good answer. */
   readonly error?: LimenError | undefined;
+  /** Makes it a row of the ledger; undefined where nobody was identified, or nothing was asked of a model. */
+  readonly context?: RequestContext | undefined;
 }
 
 /** The body is needed before anything can be decided. */
@@ -87,6 +89,8 @@ const FORMAT_BY_PATH: Readonly<Record<string, FormatName>> = {
 
 /** Bytes of a JSON body for each token of a prompt: the usual four characters, and the JSON around them. */
 const BODY_BYTES_PER_TOKEN = 4;
+/** Names are at most this long in resources; a longer one is nobody's. */
+const LONGEST_MODEL_NAME = 256;
 const modelListSchema = z.object({ data: z.array(z.unknown()) });
 const JSON_HEADERS = { 'content-type': 'application/json' };
 
@@ -132,10 +136,14 @@ export class FrontPipeline {
         maxBytesInFlight: snapshot.gateway.limits.bytesInFlightPerWorker,
         refuse,
         decide: async (body) => {
+          const request = { head, query, path, format, snapshot, key, body, beforeBody };
+          const known = { intent: this.#intentOf(request) };
+          const decisionStarted = this.#dependencies.elapsed();
           try {
-            return await this.#decide({ head, query, path, format, snapshot, key, body, beforeBody });
+            return await this.#decide(request, known, decisionStarted);
           } catch (error) {
-            return refuse(toLimenError(error));
+            const micros = this.#dependencies.elapsed() - decisionStarted + beforeBody;
+            return { ...refuse(toLimenError(error)), context: refusedContext(known.intent, micros) };
           }
         },
       };
@@ -144,12 +152,32 @@ export class FrontPipeline {
     }
   }
 
-  async #decide(request: DecidedRequest): Promise<Forward> {
-    const { now, elapsed, random, ledger, capabilities } = this.#dependencies;
-    const { head, format, snapshot, key, body } = request;
-    const started = elapsed();
+  /** What is known of a request before its body was looked at. */
+  #intentOf({ head, format, key, body, snapshot }: DecidedRequest): Intent {
+    return {
+      requestId: head.requestId,
+      time: this.#dependencies.now(),
+      keyId: key.id,
+      user: key.user,
+      team: key.team ?? '',
+      format: format.name,
+      modelAsked: '',
+      model: '',
+      stream: false,
+      inputEstimate: Math.ceil(body.length / BODY_BYTES_PER_TOKEN),
+      snapshot: snapshot.version,
+    };
+  }
+
+  /** Keeps in `known` what it has found out so far, for the row of a request that it refuses by throwing. */
+  async #decide(request: DecidedRequest, known: { intent: Intent }, started: number): Promise<Forward> {
+    const { elapsed, random, ledger, capabilities } = this.#dependencies;
+    const { format, snapshot, key, body } = request;
     const inspection = format.inspectRequest(body);
+    const modelAsked = inspection.model.slice(0, LONGEST_MODEL_NAME);
+    known.intent = { ...known.intent, modelAsked, stream: inspection.stream };
     const model = findModel(snapshot, key, inspection.model);
+    known.intent = { ...known.intent, model: model.name };
     authorizeModel(key, model.name);
     const plan = planRoute(
       snapshot,
@@ -165,19 +193,7 @@ export class FrontPipeline {
       inspection.model,
     );
     const upstreamBody = plan.path === undefined ? body : rewritten(format, body, inspection, plan);
-    const intent: Intent = {
-      requestId: head.requestId,
-      time: now(),
-      keyId: key.id,
-      user: key.user,
-      team: key.team ?? '',
-      format: format.name,
-      modelAsked: inspection.model,
-      model: model.name,
-      stream: inspection.stream,
-      inputEstimate: Math.ceil(body.length / BODY_BYTES_PER_TOKEN),
-      snapshot: snapshot.version,
-    };
+    const { intent } = known;
     const intentId = await ledger.admit(intent);
     return {
       kind: 'forward',
@@ -229,6 +245,17 @@ function upstreamPath(path: string, query: string): string {
     .filter((parameter) => !new URLSearchParams(parameter).has('key'))
     .join('&');
   return rest === '' ? path : `${path}?${rest}`;
+}
+
+/** A refused request has no intent and reaches no upstream; its row is made of this. */
+function refusedContext(intent: Intent, milliseconds: number): RequestContext {
+  return {
+    ...intent,
+    intentId: '',
+    mode: 'native',
+    exposeUsage: false,
+    limenMicros: Math.round(milliseconds * 1000),
+  };
 }
 
 export function tooLarge(maxBytes: number): LimenError {

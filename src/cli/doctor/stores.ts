@@ -83,13 +83,12 @@ function probeRedis(url: string): Promise<string> {
 async function probeClickhouse(url: string): Promise<string> {
   const target = new URL(url);
   const headers = new Headers();
-  if (target.username !== '') headers.set('x-clickhouse-user', decodeURIComponent(target.username));
-  if (target.password !== '') headers.set('x-clickhouse-key', decodeURIComponent(target.password));
-  const query = encodeURIComponent('SELECT version()');
-  const response = await fetch(`${target.origin}/?query=${query}`, {
-    headers,
-    signal: AbortSignal.timeout(PROBE_TIMEOUT_MS),
-  });
+  if (target.username !== '') {
+    const user = `${decodeURIComponent(target.username)}:${decodeURIComponent(target.password)}`;
+    headers.set('authorization', `Basic ${Buffer.from(user).toString('base64')}`);
+  }
+  const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS);
+  const response = await fetch(target.origin, { method: 'POST', body: 'SELECT version()', headers, signal });
   if (!response.ok) throw new Error(`status ${response.status}`);
   return (await response.text()).trim();
 }

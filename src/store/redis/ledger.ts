@@ -33,7 +33,7 @@ export interface RedisLedgerOptions {
 }
 
 /** Lease of an open request: eight times the interval of Envoy's periodic access log. */
-export const LEASE_MS = 120_000;
+const LEASE_MS = 120_000;
 
 const MAX_QUEUED_ROWS = 50_000;
 const BATCH_ROWS = 200;

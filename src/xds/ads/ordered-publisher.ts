@@ -73,11 +73,9 @@ export class OrderedPublisher {
       const traffic = await this.#stage(resources, TRAFFIC, { keepAbsent: true });
       if (traffic.nacked.length > 0) return this.#refuse(restore, traffic);
       this.#inForce = resources;
-      return {
-        state: 'in force',
-        acknowledged: traffic.acknowledged,
-        timedOut: [...new Set([...foundation.timedOut, ...traffic.timedOut])],
-      };
+      const late = new Set([...foundation.timedOut, ...traffic.timedOut]);
+      const acknowledged = traffic.acknowledged.filter((node) => !late.has(node));
+      return { state: 'in force', acknowledged, timedOut: [...late] };
     } catch (error) {
       restore();
       throw error;

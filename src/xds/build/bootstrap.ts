@@ -124,7 +124,8 @@ function adminListener(options: BootstrapOptions): ProtoMessage {
  * it come by ADS, so no bad push can lock the admin out.
  */
 export function buildBootstrap(options: BootstrapOptions): ProtoMessage {
-  const ads = { ads: {}, resource_api_version: 'V3' };
+  // Without a control plane the admin's port opens after this time, with what the bootstrap has.
+  const ads = { ads: {}, resource_api_version: 'V3', initial_fetch_timeout: duration(5) };
   return {
     node: { id: options.nodeId, cluster: 'limen' },
     admin: { address: { pipe: { path: options.adminSocket, mode: 0o600 } } },

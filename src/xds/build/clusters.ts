@@ -91,11 +91,12 @@ export function processorCluster(socketPaths: readonly string[]): TypedMessage {
   });
 }
 
+function removePrefix(prefix: string): ProtoMessage {
+  return { remove_on_match: { key_matcher: { prefix } } };
+}
+
 /** Takes out everything that must not leave: every credential header, Envoy's and Limen's own headers. */
 function cleanRequestFilter(): ProtoMessage {
-  const removePrefix = (prefix: string): ProtoMessage => ({
-    remove_on_match: { key_matcher: { prefix } },
-  });
   return {
     name: 'limen.clean',
     typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
@@ -108,6 +109,20 @@ function cleanRequestFilter(): ProtoMessage {
           removePrefix('x-forwarded-'),
           removePrefix('x-limen-'),
         ],
+      },
+    }),
+  };
+}
+
+/**
+ * Takes out of a provider's answer what could pass for ours, and its cookies. Response filters run in reverse, so
+ * this one stands last: before the upstream leg says what it dropped.
+ */
+function cleanResponseFilter(): ProtoMessage {
+  return {
+    name: 'limen.clean_response',
+    typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
+      mutations: {
         response_mutations: [removePrefix('x-limen-'), removePrefix('x-envoy-'), { remove: 'set-cookie' }],
       },
     }),
@@ -165,7 +180,7 @@ function providerCluster(
   const filters: ProtoMessage[] = [cleanRequestFilter()];
   if (converts) filters.push(upstreamFilter());
   if (provider.hasCredential) filters.push(credentialFilter(provider, options.placementOf(provider)));
-  filters.push({
+  filters.push(cleanResponseFilter(), {
     name: 'envoy.filters.http.upstream_codec',
     typed_config: typed('envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec', {}),
   });
