@@ -39,6 +39,8 @@ import { REQUEST_ID_PLACEHOLDER, type ErrorBodies } from '../xds/build/local-rep
 
 /** Longest wait for an Envoy or a worker that doesn't answer. */
 const ACKNOWLEDGE_MS = 3000;
+/** A new or revoked key is in force before its caller is told so, unless a worker does not answer. */
+const KEYS_ACKNOWLEDGE_MS = 1000;
 /** Requests that pinned an older snapshot may ask for its clusters this long. */
 const REMOVAL_GRACE_MS = 60_000;
 const STOP_GRACE_MS = 8000;
@@ -54,6 +56,7 @@ const SYSTEM_CA_FILES = [
 
 function errorBodies(format: FormatName, pathPrefix?: string): ErrorBodies {
   return {
+    format,
     pathPrefix,
     body: (code, message) =>
       FORMATS[format].encodeError(new LimenError(code, message), REQUEST_ID_PLACEHOLDER).toString('utf8'),
@@ -141,6 +144,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     logger,
     acknowledgeMs: ACKNOWLEDGE_MS,
   });
+  let keysComplete = false;
   const center = new ConfigurationCenter({
     resources: resourceStore,
     keys: keyStore,
@@ -154,12 +158,19 @@ export async function control(settings: Settings, version: string): Promise<unde
       builtIn: demoResources({ demoPort: demo.port }),
     },
     publish: (configuration) => publisher.publish(configuration),
-    publishKeys: (change) => distribution.publishKeys(change),
+    publishKeys: async (change) => {
+      const sequence = distribution.publishKeys(change);
+      // Before the first complete table no worker is told anything, so none could answer.
+      if (keysComplete) await distribution.awaitAcknowledged('keys', sequence, KEYS_ACKNOWLEDGE_MS);
+    },
     logger,
     now: Date.now,
   });
   const file = settings.config === undefined ? undefined : await loadConfig(settings.config);
-  await center.start(file, () => distribution.keysComplete());
+  await center.start(file, () => {
+    keysComplete = true;
+    distribution.keysComplete();
+  });
 
   const watcher =
     settings.config === undefined

@@ -24,7 +24,8 @@ export interface ConfigurationCenterOptions {
   /** Resources that the environment implies, and the demo. */
   readonly implied: Pick<OtherSources, 'environment' | 'builtIn'>;
   readonly publish: (configuration: Configuration) => Promise<void>;
-  readonly publishKeys: (change: KeyChange) => void;
+  /** Resolves when the workers have it in force, or took too long. */
+  readonly publishKeys: (change: KeyChange) => Promise<void>;
   readonly logger: Logger;
   /** Unix time in milliseconds. */
   readonly now: () => number;
@@ -159,11 +160,12 @@ export class ConfigurationCenter {
   }
 
   async #readKeys(): Promise<void> {
-    this.#publishKeys(this.#directory.setStored(await this.#options.keys.listActive(this.#options.now())));
+    const stored = await this.#options.keys.listActive(this.#options.now());
+    await this.#publishKeys(this.#directory.setStored(stored));
   }
 
-  #publishKeys(change: KeyChange): void {
-    if (change.upsert.length > 0 || change.remove.length > 0) this.#options.publishKeys(change);
+  async #publishKeys(change: KeyChange): Promise<void> {
+    if (change.upsert.length > 0 || change.remove.length > 0) await this.#options.publishKeys(change);
   }
 
   async #rebuild(onKeys?: () => void): Promise<void> {
@@ -185,7 +187,7 @@ export class ConfigurationCenter {
     if (built === undefined) return;
     const { environment, publish, logger } = this.#options;
     this.#resolved = await resolveSecrets(built, environment);
-    this.#publishKeys(this.#directory.setDeclared(this.#inForceKeys(this.#resolved.keys)));
+    await this.#publishKeys(this.#directory.setDeclared(this.#inForceKeys(this.#resolved.keys)));
     onKeys?.();
     this.#certificate = await readCertificate(built.snapshot.gateway, this.#certificate, logger);
     const listenerCertificate = this.#certificate;

@@ -16,13 +16,6 @@ export interface PassingAnswer {
   report(): LegReportInput;
 }
 
-/** An answer of which nothing is hidden, read or told. */
-export const UNTOUCHED: PassingAnswer = {
-  push: (chunk) => chunk,
-  end: () => Buffer.alloc(0),
-  report: () => ({}),
-};
-
 /**
  * What the response leg does with an answer: hide the usage chunk that Limen asked for, or only read the usage
  * where Envoy cannot.

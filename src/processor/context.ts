@@ -21,15 +21,9 @@ const contextSchema = z.object({
   limenMicros: z.number(),
 }) satisfies z.ZodType<RequestContext>;
 
-/** What the front leg wrote, as Envoy forwards it to the other legs; undefined where that leg had no say. */
-export function findContext(message: ProcessingRequest): RequestContext | undefined {
-  const field = message.metadataContext?.filterMetadata[CONTEXT_NAMESPACE]?.fields['context']?.stringValue;
-  return typeof field === 'string' ? contextSchema.parse(JSON.parse(field)) : undefined;
-}
-
-/** The same where there must be one. Throws where it is missing. */
+/** What the front leg wrote, as Envoy forwards it to the other legs. Throws where it is missing. */
 export function readContext(message: ProcessingRequest): RequestContext {
-  const context = findContext(message);
-  if (context === undefined) throw new Error('Envoy forwarded no context of the front leg');
-  return context;
+  const field = message.metadataContext?.filterMetadata[CONTEXT_NAMESPACE]?.fields['context']?.stringValue;
+  if (typeof field !== 'string') throw new Error('Envoy forwarded no context of the front leg');
+  return contextSchema.parse(JSON.parse(field));
 }

@@ -1,9 +1,9 @@
 import { RESPONSE_NAMESPACE } from '../core/gateway-names.ts';
 import type { ProcessingRequest, ProcessingResponse } from '../envoy-protocol/messages.ts';
 import { jsonToStruct } from '../envoy-protocol/values.ts';
-import { createPassingAnswer, UNTOUCHED, type PassingAnswer } from '../pipeline/passing.ts';
+import { createPassingAnswer, type PassingAnswer } from '../pipeline/passing.ts';
 import { ReportSchedule } from '../pipeline/report.ts';
-import { findContext } from './context.ts';
+import { readContext } from './context.ts';
 import type { Exchange, LegHandler } from './exchange.ts';
 import { headerMutation, HeaderView } from './replies.ts';
 
@@ -34,12 +34,8 @@ export class ResponseLeg implements LegHandler {
     const headers = message.responseHeaders;
     if (headers === null) return undefined;
     const view = new HeaderView(headers);
-    const context = findContext(message);
-    // Envoy's own answer to a request that it refused before any route could leave this leg out.
-    if (context === undefined) this.#answer = UNTOUCHED;
-    else
-      this.#answer = createPassingAnswer(
-        context,
+    this.#answer = createPassingAnswer(
+      readContext(message),
         Number(view.get(':status') ?? '0'),
         view.get('content-type') ?? '',
       );

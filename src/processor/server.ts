@@ -1,7 +1,4 @@
-import http2 from 'node:http2';
 import { chmodSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import type * as Grpc from '@grpc/grpc-js';
 import type {
   Server,
   ServiceDefinition,
@@ -21,26 +18,9 @@ import type { AttemptDependencies } from '../pipeline/attempt.ts';
 import type { Answer, FrontPipeline } from '../pipeline/front.ts';
 import { Exchange, type LegHandler, type RawCall } from './exchange.ts';
 import { BytesInFlight, FrontLeg } from './front-leg.ts';
+import { grpc } from './grpc.ts';
 import { ResponseLeg } from './response-leg.ts';
 import { UpstreamLeg } from './upstream-leg.ts';
-
-/**
- * Envoy resets each ext_proc stream when its request ends. Node's HTTP/2 server takes that for an attack beyond
- * 1,000 at once and 33 a second, and kills the connection; grpc-js has no option for it, so the server that it
- * makes is given one here. The only client is Envoy, on a socket that nobody else can open.
- */
-const STREAM_RESETS = { streamResetBurst: 1_000_000_000, streamResetRate: 1_000_000_000 };
-
-function loadGrpc(): typeof Grpc {
-  const require = createRequire(import.meta.url);
-  const original = http2.createServer;
-  const patched = (options: http2.ServerOptions, listener?: Parameters<typeof original>[1]) =>
-    original({ ...options, ...STREAM_RESETS }, listener);
-  Object.assign(http2, { createServer: patched });
-  return require('@grpc/grpc-js');
-}
-
-const grpc = loadGrpc();
 
 const HEALTH_PATH = '/grpc.health.v1.Health/Check';
 /** grpc.health.v1.HealthCheckResponse, status SERVING and NOT_SERVING. */

@@ -60,10 +60,6 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await Promise.all(drivers.map((driver) => driver.close()));
-  (await import('node:fs')).writeFileSync(
-    '/tmp/limen/gw-suite.log',
-    JSON.stringify(gateway.state().children) + gateway.logs(),
-  ); // DEBUG
   await gateway.stop();
   await Promise.all([...upstreams.values()].map((upstream) => upstream.close()));
 });

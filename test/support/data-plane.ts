@@ -121,6 +121,7 @@ function compile(configuration: DataPlaneConfiguration): Snapshot {
 
 function errorBodies(format: FormatName, pathPrefix?: string): ErrorBodies {
   return {
+    format,
     pathPrefix,
     body: (code, message) =>
       FORMATS[format].encodeError(new LimenError(code, message), REQUEST_ID_PLACEHOLDER).toString('utf8'),

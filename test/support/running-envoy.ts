@@ -110,6 +110,10 @@ export class RunningEnvoy {
     return envoy;
   }
 
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   /** What Envoy logged, warnings and errors. */
   get log(): string {
     return this.#output();

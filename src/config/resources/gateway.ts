@@ -102,4 +102,3 @@ export const gatewaySchema = resourceSchema('Gateway', gatewaySpecSchema).descri
 );
 
 export type GatewayResource = z.infer<typeof gatewaySchema>;
-export type GatewaySpec = GatewayResource['spec'];

@@ -31,6 +31,6 @@ export const anyResourceSchema = z.discriminatedUnion('kind', [
 export type Resource = z.infer<typeof anyResourceSchema>;
 export { gatewaySchema };
 export type { ApiKeyResource } from './api-key.ts';
-export type { GatewayResource, GatewaySpec } from './gateway.ts';
+export type { GatewayResource } from './gateway.ts';
 export type { ModelResource } from './model.ts';
-export type { ProviderResource, ProviderType } from './provider.ts';
+export type { ProviderResource } from './provider.ts';

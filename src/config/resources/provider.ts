@@ -4,7 +4,7 @@ import { resourceSchema, secretSourceSchema } from './common.ts';
 /** Provider types that Limen can speak to. Each has a folder of its own under src/providers. */
 export const PROVIDER_TYPES = ['openai', 'anthropic', 'openai-compatible'] as const;
 
-export type ProviderType = (typeof PROVIDER_TYPES)[number];
+type ProviderType = (typeof PROVIDER_TYPES)[number];
 
 /** Base URL of a provider's public service; openai-compatible has none, it must be named. */
 export const DEFAULT_BASE_URLS: Readonly<Partial<Record<ProviderType, string>>> = {

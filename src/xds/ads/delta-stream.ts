@@ -90,9 +90,8 @@ export class DeltaStream extends XdsStream<DeltaState> {
       const resource = resources.get(name);
       return resource === undefined || state.known.get(name) === resource.version ? [] : [resource];
     });
-    const removed = new Set(
-      [...state.known.keys(), ...state.unanswered].filter((name) => !resources.has(name)),
-    );
+    const known = this.cache.isWhole(kind) ? state.known.keys() : [];
+    const removed = new Set([...known, ...state.unanswered].filter((name) => !resources.has(name)));
     const owesFirst = state.owesFirstResponse && state.wildcard;
     if (changed.length === 0 && removed.size === 0 && !owesFirst) {
       state.acknowledgedVersion = state.refused ? state.acknowledgedVersion : this.cache.version(kind);

@@ -36,9 +36,10 @@ class AnsweringEnvoy {
   readonly #envoy: ScriptedEnvoy;
   #seen = 0;
 
-  constructor(ads: AggregatedDiscovery) {
+  /** @param clusters what it has from an earlier control plane */
+  constructor(ads: AggregatedDiscovery, clusters: Readonly<Record<string, string>> = {}) {
     this.#envoy = scriptedDeltaEnvoy(ads);
-    this.#envoy.subscribe('clusters');
+    this.#envoy.subscribe('clusters', [], clusters);
     this.#envoy.subscribe('listeners');
     this.#envoy.subscribe('routes', ['main']);
   }
@@ -73,6 +74,8 @@ async function start() {
     return await result;
   };
   expect(await publish(configuration('a', '1'))).toMatchObject({ state: 'in force' });
+  await vi.advanceTimersByTimeAsync(GRACE_MS);
+  await envoy.answer();
   envoy.events.length = 0;
   return { ads, publisher, envoy, publish };
 }
@@ -105,7 +108,7 @@ describe('a publication', () => {
     envoy.refuses = undefined;
     await envoy.answer();
     // Back to what was in force, for this Envoy and for one that connects now.
-    expect(envoy.events.slice(-3).toSorted()).toEqual(['clusters -b', 'listeners +gateway', 'routes +main']);
+    expect(envoy.events.slice(-2)).toEqual(['clusters -b', 'listeners +gateway']);
     envoy.events.length = 0;
     expect(await publish(configuration('c', '3'))).toMatchObject({ state: 'in force' });
     expect(envoy.events).toEqual(['clusters +c', 'workers', 'listeners +gateway', 'routes +main']);
@@ -123,6 +126,29 @@ describe('a publication', () => {
     expect(envoy.events).toEqual(['clusters +b', 'clusters -b']);
   });
 
+  test('that is the first of a control plane takes nothing away from an Envoy that was there before', async () => {
+    const ads = new AggregatedDiscovery();
+    const publisher = new OrderedPublisher(ads, { acknowledgeTimeoutMs: TIMEOUT_MS, graceMs: GRACE_MS });
+    const envoy = new AnsweringEnvoy(ads, { old: 'version' });
+    envoy.refuses = 'listeners';
+    const refused = publisher.publish(configuration('new', '1'), async () => undefined);
+    await envoy.answer();
+    expect(await refused).toMatchObject({ state: 'refused' });
+    await vi.advanceTimersByTimeAsync(GRACE_MS);
+    await envoy.answer();
+    expect(envoy.events).toEqual(['clusters +new', 'listeners +gateway']);
+
+    envoy.refuses = undefined;
+    envoy.events.length = 0;
+    const taken = publisher.publish(configuration('newer', '2'), async () => undefined);
+    await envoy.answer();
+    expect(await taken).toMatchObject({ state: 'in force' });
+    expect(envoy.events).toEqual(['clusters +newer', 'listeners +gateway', 'routes +main']);
+    await vi.advanceTimersByTimeAsync(GRACE_MS);
+    await envoy.answer();
+    expect(envoy.events.at(-1)).toBe('clusters -old -new');
+  });
+
   test('with a fault in it publishes nothing', async () => {
     const { publisher, envoy } = await start();
     const bad = { ...configuration('b', '2'), routes: { main: named('routes', 'main', { nonsense: 1 }) } };
@@ -136,7 +162,7 @@ describe('a publication', () => {
     const silent = scriptedDeltaEnvoy(ads, { node: 'silent' });
     silent.subscribe('clusters');
     const result = publisher.publish(configuration('a', '1'), async () => undefined);
-    await vi.advanceTimersByTimeAsync(2 * TIMEOUT_MS);
+    await vi.advanceTimersByTimeAsync(3 * TIMEOUT_MS);
     expect(await result).toEqual({
       state: 'in force',
       acknowledged: ['envoy-1'],

@@ -19,17 +19,17 @@ export interface OrderedPublisherOptions {
   readonly graceMs: number;
 }
 
-/** What routes and listeners lean on, and what names it. */
+/** What listeners and routes lean on. */
 const FOUNDATION: readonly ResourceKind[] = ['clusters', 'endpoints', 'secrets'];
-const TRAFFIC: readonly ResourceKind[] = ['listeners', 'routes'];
 
 /**
  * Puts configurations in force without a moment in which something is named that is not there:
  *
  * 1. new and changed clusters, endpoints and secrets, until every Envoy has answered;
  * 2. the workers' new snapshot, until they have it;
- * 3. new and changed listeners and routes, until every Envoy has answered;
- * 4. after a grace, what is no longer there: first listeners and routes, then what they leaned on.
+ * 3. new and changed listeners, until every Envoy has answered; then routes, likewise, so that no route comes
+ *    into force beside a listener that was refused;
+ * 4. after a grace, what is no longer there: listeners and routes first, then what they leaned on.
  *
  * Publications run one after the other. One that comes within another's grace takes over its removals.
  */
@@ -70,11 +70,13 @@ export class OrderedPublisher {
       const foundation = await this.#stage(resources, FOUNDATION, { keepAbsent: true });
       if (foundation.nacked.length > 0) return this.#refuse(restore, foundation);
       await prepareWorkers();
-      const traffic = await this.#stage(resources, TRAFFIC, { keepAbsent: true });
-      if (traffic.nacked.length > 0) return this.#refuse(restore, traffic);
+      const listeners = await this.#stage(resources, ['listeners'], { keepAbsent: true });
+      if (listeners.nacked.length > 0) return this.#refuse(restore, listeners);
+      const routes = await this.#stage(resources, ['routes'], { keepAbsent: true });
+      if (routes.nacked.length > 0) return this.#refuse(restore, routes);
       this.#inForce = resources;
-      const late = new Set([...foundation.timedOut, ...traffic.timedOut]);
-      const acknowledged = traffic.acknowledged.filter((node) => !late.has(node));
+      const late = new Set([...foundation.timedOut, ...listeners.timedOut, ...routes.timedOut]);
+      const acknowledged = routes.acknowledged.filter((node) => !late.has(node));
       return { state: 'in force', acknowledged, timedOut: [...late] };
     } catch (error) {
       restore();
@@ -101,7 +103,7 @@ export class OrderedPublisher {
       await previous;
       // A publication that was queued before this has taken over.
       if (this.#removal !== removal) return;
-      await this.#stage(this.#inForce, TRAFFIC, { keepAbsent: false });
+      await this.#stage(this.#inForce, ['listeners', 'routes'], { keepAbsent: false });
       await this.#stage(this.#inForce, FOUNDATION, { keepAbsent: false });
     })();
   }

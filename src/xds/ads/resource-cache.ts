@@ -64,6 +64,7 @@ export class ResourceCache {
   readonly #encoder: Encoder;
   readonly #sets = new Map<ResourceKind, ReadonlyMap<string, CachedResource>>();
   readonly #versions = new Map<ResourceKind, string>();
+  readonly #whole = new Set<ResourceKind>();
   /** An object that was encoded once is not encoded again, so callers must not change it afterwards. */
   readonly #encoded = new WeakMap<TypedJson, CachedResource>();
   readonly #listeners = new Set<() => void>();
@@ -85,7 +86,10 @@ export class ResourceCache {
    * @throws EncodeError with every problem of every resource; nothing is published then.
    */
   set(sets: ResourceSets, options: { readonly keepAbsent?: boolean } = {}): Publication {
-    return this.#publish(this.#stage(sets, options.keepAbsent === true));
+    const keepAbsent = options.keepAbsent === true;
+    const staged = this.#stage(sets, keepAbsent);
+    if (!keepAbsent) for (const kind of staged.keys()) this.#whole.add(kind);
+    return this.#publish(staged);
   }
 
   /** @throws EncodeError as `set` would; nothing is published either way. */
@@ -111,11 +115,18 @@ export class ResourceCache {
     return staged;
   }
 
-  /** Remembers the sets of now; calling the result publishes them again, and nothing that came since. */
+  /**
+   * Remembers the sets of now; calling the result publishes them again, and nothing that came since. A kind that
+   * was not published then counts as never published: Envoys keep what they have of it.
+   */
   checkpoint(): () => Publication {
     const sets = new Map(this.#sets);
     return () => {
-      for (const kind of this.#sets.keys()) if (!sets.has(kind)) sets.set(kind, new Map());
+      for (const kind of this.#sets.keys()) {
+        if (sets.has(kind)) continue;
+        this.#sets.delete(kind);
+        this.#versions.delete(kind);
+      }
       return this.#publish(sets);
     };
   }
@@ -126,6 +137,14 @@ export class ResourceCache {
    */
   get(kind: ResourceKind): ReadonlyMap<string, CachedResource> | undefined {
     return this.#sets.get(kind);
+  }
+
+  /**
+   * Whether what is not in the set does not exist. Until a kind was once published without `keepAbsent`, an
+   * Envoy from before the control plane's restart may still use what the set does not name.
+   */
+  isWhole(kind: ResourceKind): boolean {
+    return this.#whole.has(kind);
   }
 
   /** The set's version, empty before the first publication of that kind. */

@@ -178,9 +178,9 @@ export abstract class XdsStream<State extends KindState> {
   #advance(kind: ResourceKind): void {
     const state = this.kinds.get(kind);
     if (state === undefined || state.inFlight !== undefined || this.#blocked) return;
-    if (this.cache.get(kind) === undefined || LEANS_ON[kind].some((other) => this.#holds(other))) return;
+    if (LEANS_ON[kind].some((other) => this.#holds(other))) return;
     state.generation = this.cache.generation;
-    const outgoing = this.difference(kind, state);
+    const outgoing = this.cache.get(kind) === undefined ? undefined : this.difference(kind, state);
     if (outgoing === undefined) return;
     this.#nonces += 1;
     const nonce = String(this.#nonces);

@@ -123,7 +123,13 @@ function cleanResponseFilter(): ProtoMessage {
     name: 'limen.clean_response',
     typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
       mutations: {
-        response_mutations: [removePrefix('x-limen-'), removePrefix('x-envoy-'), { remove: 'set-cookie' }],
+        response_mutations: [
+          removePrefix('x-limen-'),
+          removePrefix('x-envoy-'),
+          { remove: 'set-cookie' },
+          // A provider asks the gateway for its credential, never the client.
+          { remove: 'www-authenticate' },
+        ],
       },
     }),
   };

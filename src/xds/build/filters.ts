@@ -62,24 +62,38 @@ export function frontFilter(): ProtoMessage {
   };
 }
 
-/** The response leg: only routes whose answers a worker must see or change leave it on. */
+/**
+ * The response leg. It processes nothing unless a route says so: Envoy's own answers to requests that never came
+ * to a route pass here too, and must not wait for a worker.
+ */
 export function responseFilter(): ProtoMessage {
   return {
     name: RESPONSE_FILTER,
     typed_config: extProc('response', {
-      processing_mode: {
-        request_header_mode: 'SKIP',
-        request_body_mode: 'NONE',
-        request_trailer_mode: 'SKIP',
-        response_header_mode: 'SEND',
-        response_body_mode: 'FULL_DUPLEX_STREAMED',
-        response_trailer_mode: 'SEND',
-      },
+      processing_mode: responseMode('SKIP', 'NONE'),
       metadata_options: {
         forwarding_namespaces: { untyped: [CONTEXT_NAMESPACE] },
         receiving_namespaces: { untyped: [RESPONSE_NAMESPACE] },
       },
     }),
+  };
+}
+
+/** Per-route configuration of routes whose answers a worker must see or change. */
+export function responseProcessed(): TypedMessage {
+  return typed(EXT_PROC_PER_ROUTE, {
+    overrides: { processing_mode: responseMode('SEND', 'FULL_DUPLEX_STREAMED') },
+  });
+}
+
+function responseMode(headers: 'SEND' | 'SKIP', body: 'FULL_DUPLEX_STREAMED' | 'NONE'): ProtoMessage {
+  return {
+    request_header_mode: 'SKIP',
+    request_body_mode: 'NONE',
+    request_trailer_mode: 'SKIP',
+    response_header_mode: headers,
+    response_body_mode: body,
+    response_trailer_mode: headers,
   };
 }
 

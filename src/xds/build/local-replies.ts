@@ -33,7 +33,9 @@ const decidedByWorkerFilter: ProtoMessage = {
 
 /** Error bodies of one client format. */
 export interface ErrorBodies {
-  /** Requests whose path begins so get this shape; absent: everybody else. */
+  /** Name of the format, as the front leg writes it into dynamic metadata. */
+  readonly format: string;
+  /** Requests whose path begins so get this shape before the front leg has decided; absent: everybody else. */
   readonly pathPrefix?: string | undefined;
   /** The body for a code and public message, with REQUEST_ID_PLACEHOLDER as request id. */
   readonly body: (code: ErrorCode, message: string) => string;
@@ -115,9 +117,24 @@ function pathFilter(prefix: string): ProtoMessage {
   return { header_filter: { header: { name: ':path', string_match: { prefix } } } };
 }
 
+function formatFilter(format: string): ProtoMessage {
+  return {
+    metadata_filter: {
+      matcher: {
+        filter: CONTEXT_NAMESPACE,
+        path: [{ key: 'format' }],
+        value: { string_match: { exact: format } },
+      },
+      match_if_key_not_found: false,
+    },
+  };
+}
+
 function filterOf(reply: LocalReply, bodies: ErrorBodies, decided: boolean): ProtoMessage {
-  const filters: ProtoMessage[] = decided ? [decidedFilter] : [];
-  if (bodies.pathPrefix !== undefined) filters.push(pathFilter(bodies.pathPrefix));
+  const filters: ProtoMessage[] = [];
+  // After the decision the path may be that of a provider with another format.
+  if (decided) filters.push(formatFilter(bodies.format));
+  else if (bodies.pathPrefix !== undefined) filters.push(pathFilter(bodies.pathPrefix));
   if (reply.flags !== undefined) filters.push({ response_flag_filter: { flags: [...reply.flags] } });
   if (reply.status !== undefined) filters.push(statusFilter(reply.status));
   const only = filters[0];
@@ -144,9 +161,10 @@ export function localReplyConfig(formats: readonly ErrorBodies[]): ProtoMessage 
       content_type: 'application/json',
     },
   });
-  const mappers = LOCAL_REPLIES.flatMap((reply) =>
-    formats.flatMap((bodies) => [mapper(reply, bodies, true), mapper(reply, bodies, false)]),
-  );
+  const mappers = LOCAL_REPLIES.flatMap((reply) => [
+    ...formats.map((bodies) => mapper(reply, bodies, true)),
+    ...formats.map((bodies) => mapper(reply, bodies, false)),
+  ]);
   return { mappers: [{ filter: decidedByWorkerFilter }, ...mappers] };
 }
 

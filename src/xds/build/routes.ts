@@ -15,6 +15,7 @@ import {
   FRONT_FILTER,
   REFUSAL_FILTER,
   RESPONSE_FILTER,
+  responseProcessed,
   USAGE_FILTER,
   usagePerRoute,
 } from './filters.ts';
@@ -34,7 +35,6 @@ const RETRY_MAX_SECONDS = 1;
 
 const ROUTER_DISABLED_FRONT: Readonly<Record<string, TypedMessage>> = {
   [FRONT_FILTER]: extProcDisabled(),
-  [RESPONSE_FILTER]: extProcDisabled(),
 };
 
 /**
@@ -49,7 +49,7 @@ function decidedRoute(
 ): ProtoMessage {
   const name: RouteName = `${path}/${stream ? 'stream' : 'whole'}`;
   const perFilter: Record<string, TypedMessage> = {};
-  if (!path.startsWith('response/')) perFilter[RESPONSE_FILTER] = extProcDisabled();
+  if (path.startsWith('response/')) perFilter[RESPONSE_FILTER] = responseProcessed();
   if (path === 'native/chat') perFilter[USAGE_FILTER] = usagePerRoute('OPENAI_CHAT_COMPLETIONS');
   if (path === 'native/messages') perFilter[USAGE_FILTER] = usagePerRoute('ANTHROPIC_MESSAGES');
   if (path !== 'converted') perFilter[REFUSAL_FILTER] = refusalsOfProvider();
@@ -172,7 +172,6 @@ export function gatewayRoutes(gateway: SnapshotGateway, capabilities: EnvoyCapab
             match,
             // Reached only if the front leg let a request through without deciding: a fault, so fail closed.
             direct_response: { status: 503 },
-            typed_per_filter_config: { [RESPONSE_FILTER]: extProcDisabled() },
           })),
           {
             name: 'unknown',
