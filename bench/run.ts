@@ -7,6 +7,7 @@
 import { writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { parseArgs } from 'node:util';
+import { limen } from './limen.ts';
 import { measure, type Variant, type Workload } from './measure.ts';
 import { markdownTables, summarize } from './statistics.ts';
 import { floor, plainEnvoy, startSharedUpstream } from './variants.ts';
@@ -42,6 +43,7 @@ try {
   const variants: readonly Variant[] = [
     plainEnvoy(upstream.port),
     floor(upstream.port, Number(values.workers)),
+    ...limen(upstream.port, Number(values.workers)),
   ];
   const series = await measure(variants, workloads, {
     rounds: Number(values.rounds),

@@ -1,9 +1,13 @@
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { z } from 'zod';
 import { createdKeySchema, keyListSchema } from '../admin/contract.ts';
 import { readOrCreateAdminToken } from '../admin/token.ts';
 import { processEnvironment, type Settings } from '../config/env.ts';
+import { formatIssue } from '../config/load/issue.ts';
+import { loadConfig } from '../config/load/load.ts';
 import type { Endpoints } from '../up/endpoints.ts';
+import { StartError } from '../up/start-error.ts';
 import { runUp, type RunningSystem } from '../up/up.ts';
 import { buildBootstrap } from '../xds/build/bootstrap.ts';
 
@@ -11,6 +15,7 @@ import { buildBootstrap } from '../xds/build/bootstrap.ts';
 const ENVOY_MAX_HEAP_BYTES = 2 * 1024 ** 3;
 const ENVOY_MAX_CONNECTIONS = 50_000;
 const FIRST_USER = 'admin';
+const GATEWAY_READY_MS = 30_000;
 
 /** Envoy's bootstrap for the all-in-one, as JSON. */
 export function bootstrapText(settings: Settings, endpoints: Endpoints): string {
@@ -29,9 +34,18 @@ export function bootstrapText(settings: Settings, endpoints: Endpoints): string 
   );
 }
 
+/** Says all that is wrong with the configuration before anything is started on it. */
+async function requireGoodConfiguration(path: string): Promise<void> {
+  const { issues } = await loadConfig(path);
+  if (issues.length === 0) return;
+  const lines = issues.map((issue) => `  ${formatIssue(issue)}`);
+  throw new StartError([`the configuration is not right (${path}):`, ...lines].join('\n'));
+}
+
 /** `limen up`: everything on this machine. Resolves with the exit status. */
 export async function up(settings: Settings, root: string): Promise<number> {
   const terminal = process.stderr;
+  if (settings.config !== undefined) await requireGoodConfiguration(settings.config);
   return runUp(
     {
       settings,
@@ -54,6 +68,7 @@ async function welcome(
 ): Promise<void> {
   const gateway = `http://${shownHost(settings.gatewayAddress)}:${settings.gatewayPort}`;
   const admin = adminClient(settings);
+  await gatewayReady(gateway);
   const key = await firstKey(admin);
   const model = await firstModel(admin);
   const shownKey = key ?? '$LIMEN_API_KEY';
@@ -80,6 +95,24 @@ async function welcome(
 function shownHost(address: string): string {
   if (address === '0.0.0.0' || address === '::') return 'localhost';
   return address.includes(':') ? `[${address}]` : address;
+}
+
+/** Envoy may be up some moments before its listener has come from the control plane. */
+async function gatewayReady(gateway: string): Promise<void> {
+  const deadline = performance.now() + GATEWAY_READY_MS;
+  for (;;) {
+    const ready = await fetch(`${gateway}/health/ready`).then(
+      ({ status }) => status === 200,
+      () => false,
+    );
+    if (ready) return;
+    if (performance.now() > deadline) {
+      throw new StartError(
+        'The gateway does not get ready: no provider is configured, or the control plane cannot configure Envoy. See logs/control.log and logs/envoy.log in the data folder.',
+      );
+    }
+    await delay(25);
+  }
 }
 
 type AdminCall = (method: string, path: string, body?: unknown) => Promise<unknown>;

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { openStoredResources } from '../admin/stored-resources.ts';
 import type { OtherSources } from '../admin/resource-service.ts';
 import type { Environment } from '../config/env.ts';
-import type { ConfigIssue } from '../config/load/issue.ts';
+import { formatIssue, type ConfigIssue } from '../config/load/issue.ts';
 import type { LoadResult } from '../config/load/load.ts';
 import { mergeSources } from '../config/merge.ts';
 import type { SourcedResource } from '../config/origin.ts';
@@ -147,7 +147,10 @@ export class ConfigurationCenter {
   #takeFile(result: LoadResult): void {
     this.#file = result;
     if (result.issues.length === 0) this.#goodFile = result;
-    else this.#options.logger.warn({ issues: result.issues.length }, 'the configuration file has errors');
+    else {
+      const issues = result.issues.map((issue) => formatIssue(issue));
+      this.#options.logger.warn({ issues }, 'the configuration has errors; the last good one stays');
+    }
   }
 
   async #readDatabase(): Promise<void> {

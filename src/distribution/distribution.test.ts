@@ -76,8 +76,8 @@ test('a worker starts before the control plane, outlives it and follows the next
 
   const second = await startServer();
   await vi.waitFor(() => expect(second.status()).toHaveLength(1), PATIENCE);
+  await vi.waitFor(() => expect(client.state.state).toBe('connected'), PATIENCE);
   // It has published nothing yet: the worker keeps what it has.
-  expect(client.state.state).toBe('connected');
   expect(store.current?.version).toBe('1');
   expect(store.keys.size).toBe(3);
   second.publishSnapshot(snapshotNamed('2'));

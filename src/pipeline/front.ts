@@ -271,7 +271,6 @@ export function refusal(format: Format, error: LimenError, requestId: string): A
     status: error.status,
     headers: {
       ...JSON_HEADERS,
-      'x-request-id': requestId,
       ...(error.retryAfterSeconds === undefined ? {} : { 'retry-after': String(error.retryAfterSeconds) }),
       ...(error.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
     },

@@ -8,6 +8,9 @@ import { countedUsage } from './report.ts';
 /** Largest event, and largest answer in one piece, that is read for its usage. */
 const MAX_HELD_BYTES = 4 * 1024 * 1024;
 
+/** Bytes at the end of a stream in which its own ending is looked for: one short event and some white space. */
+const TAIL_BYTES = 256;
+
 /** An answer that keeps its format while it passes a worker. */
 export interface PassingAnswer {
   /** The bytes for the client. Throws where the upstream's stream is beyond all bounds. */
@@ -39,10 +42,14 @@ export function createPassingAnswer(
     };
   }
   const reader = createUsageReader(format, isStream, MAX_HELD_BYTES);
+  const tail = new Tail();
   let ended = false;
+  // What a Messages stream tells at its beginning is no count of its output; without its ending nothing is told.
+  const complete = () => ended && (!isStream || format.name !== 'messages' || tail.includes('message_stop'));
   return {
     push: (chunk) => {
       reader.push(chunk);
+      tail.push(chunk);
       return chunk;
     },
     end: () => {
@@ -50,8 +57,22 @@ export function createPassingAnswer(
       ended = true;
       return Buffer.alloc(0);
     },
-    report: () => countedUsage(reader.usage, ended, 0),
+    report: () => (complete() ? countedUsage(reader.usage, true, 0) : {}),
   };
+}
+
+/** The last bytes of an answer, whatever the pieces in which it came. */
+class Tail {
+  #bytes = Buffer.alloc(0);
+
+  push(chunk: Buffer): void {
+    const joined = chunk.length >= TAIL_BYTES ? chunk : Buffer.concat([this.#bytes, chunk]);
+    this.#bytes = Buffer.from(joined.subarray(-TAIL_BYTES));
+  }
+
+  includes(text: string): boolean {
+    return this.#bytes.includes(text);
+  }
 }
 
 function isFormat(name: string): name is FormatName {

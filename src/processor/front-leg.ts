@@ -28,6 +28,7 @@ function contextMetadata(
 ): Pick<ProcessingResponse, 'dynamicMetadata'> {
   const fields = {
     id: context.requestId,
+    format: context.format,
     context: JSON.stringify(context),
     ...(route === undefined ? {} : { route }),
   };

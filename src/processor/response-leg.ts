@@ -36,9 +36,9 @@ export class ResponseLeg implements LegHandler {
     const view = new HeaderView(headers);
     this.#answer = createPassingAnswer(
       readContext(message),
-        Number(view.get(':status') ?? '0'),
-        view.get('content-type') ?? '',
-      );
+      Number(view.get(':status') ?? '0'),
+      view.get('content-type') ?? '',
+    );
     return this.#exchange.send({
       responseHeaders: {
         // Of a stream the length may change; an upstream that names one for a stream is rare, not impossible.

@@ -139,7 +139,12 @@ describe('failover', () => {
       expect(sent.headers('host')).toEqual([`127.0.0.1:${upstream.port}`]);
       expect(sent.headers('content-length')).toEqual([String(sent.body.length)]);
       expect(sent.complete).toBe(true);
-      expect(sent.rawHeaders.map(([key]) => key).filter((key) => /^x-|version$/i.test(key)).sort()).toEqual(
+      expect(
+        sent.rawHeaders
+          .map(([key]) => key)
+          .filter((key) => /^x-|version$/i.test(key))
+          .sort(),
+      ).toEqual(
         dialect === openai ? [] : group.converted ? ['anthropic-version', 'x-api-key'] : ['x-api-key'],
       );
       const read = dialect.read(sent);
@@ -246,14 +251,17 @@ describe('failover', () => {
     });
   });
 
-  test.each(['impatient', 'impatient-mixed'])('a provider that does not answer is left (%s)', async (model) => {
-    upstreams.a.always(silent());
-    upstreams.b.always((model === 'impatient' ? openai : anthropic).answer({ text: ['fine'] }));
-    const result = await plane.call(request('chat', { model }));
-    expect(result.status).toBe(200);
-    expect((await upstreams.a.only().closed).by).toBe('peer');
-    expect(await plane.rowOf(result)).toMatchObject({ attempts: 2, errorCode: '' });
-  });
+  test.each(['impatient', 'impatient-mixed'])(
+    'a provider that does not answer is left (%s)',
+    async (model) => {
+      upstreams.a.always(silent());
+      upstreams.b.always((model === 'impatient' ? openai : anthropic).answer({ text: ['fine'] }));
+      const result = await plane.call(request('chat', { model }));
+      expect(result.status).toBe(200);
+      expect((await upstreams.a.only().closed).by).toBe('peer');
+      expect(await plane.rowOf(result)).toMatchObject({ attempts: 2, errorCode: '' });
+    },
+  );
 });
 
 describe('with the least capabilities', () => {
@@ -302,7 +310,11 @@ describe('with the least capabilities', () => {
       first.requests.map(({ body }) => [String(body.length)]),
     );
     expect(second.requests).toEqual([]);
-    expect(await plane.rowOf(result)).toMatchObject({ attempts: 3, provider: 'open', usageSource: 'provider' });
+    expect(await plane.rowOf(result)).toMatchObject({
+      attempts: 3,
+      provider: 'open',
+      usageSource: 'provider',
+    });
     expect(plane.faults).toEqual([]);
     await plane.idle();
   });

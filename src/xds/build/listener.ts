@@ -18,6 +18,10 @@ export const LISTENER_CLIENT_CA_SECRET = 'listener/gateway/client-ca';
 
 /** How long Envoy may hold finished requests back to send them to a worker together. */
 const ACCESS_LOG_FLUSH_SECONDS = 0.2;
+/** About a hundred entries: fewer, larger messages cost both sides less. */
+const ACCESS_LOG_BUFFER_BYTES = 131_072;
+/** OpenAI's clients read the first, Anthropic's the second. */
+const REQUEST_ID_HEADERS = ['x-request-id', 'request-id'];
 const MAX_HEADERS_KB = 60;
 const HEADERS_TIMEOUT_SECONDS = 10;
 
@@ -41,6 +45,7 @@ function accessLog(): ProtoMessage {
         log_name: 'limen',
         transport_api_version: 'V3',
         buffer_flush_interval: duration(ACCESS_LOG_FLUSH_SECONDS),
+        buffer_size_bytes: ACCESS_LOG_BUFFER_BYTES,
         grpc_service: { envoy_grpc: { cluster_name: PROCESSOR_CLUSTER } },
       },
     }),
@@ -67,12 +72,11 @@ function requestIdFilter(): ProtoMessage {
     typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
       mutations: {
         // Whichever of the two is not empty stands.
-        response_mutations: [EARLY_REQUEST_ID, DECIDED_REQUEST_ID].map((value) => ({
-          append: {
-            header: { key: 'x-request-id', value },
-            append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
-          },
-        })),
+        response_mutations: REQUEST_ID_HEADERS.flatMap((key) =>
+          [EARLY_REQUEST_ID, DECIDED_REQUEST_ID].map((value) => ({
+            append: { header: { key, value }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' },
+          })),
+        ),
       },
     }),
   };

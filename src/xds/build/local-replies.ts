@@ -179,12 +179,10 @@ const REFUSED_CLIENT_STATUS = 502;
 export function refusalsOfProvider(): TypedMessage {
   const policy = typed('envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy', {
     status_code: REFUSED_CLIENT_STATUS,
-    response_headers_to_add: [
-      {
-        header: { key: 'x-request-id', value: DECIDED_REQUEST_ID },
-        append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
-      },
-    ],
+    response_headers_to_add: ['x-request-id', 'request-id'].map((key) => ({
+      header: { key, value: DECIDED_REQUEST_ID },
+      append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
+    })),
   });
   return typed('envoy.extensions.filters.http.custom_response.v3.CustomResponse', {
     custom_response_matcher: {

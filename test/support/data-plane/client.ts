@@ -86,10 +86,11 @@ async function sendPieces(
   pieces: Iterable<Buffer | string> | AsyncIterable<Buffer | string>,
   trailers: Readonly<Record<string, string>> | undefined,
 ): Promise<void> {
+  const over = new AbortController();
+  outgoing.once('close', () => over.abort());
   for await (const piece of pieces) {
     if (outgoing.destroyed || outgoing.closed) return;
-    if (outgoing.write(piece)) continue;
-    await Promise.race([once(outgoing, 'drain'), once(outgoing, 'close')]).catch(() => undefined);
+    if (!outgoing.write(piece)) await once(outgoing, 'drain', { signal: over.signal }).catch(() => undefined);
   }
   if (trailers !== undefined) outgoing.addTrailers(trailers);
   outgoing.end();

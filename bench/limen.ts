@@ -1,0 +1,54 @@
+import { modelResource, providerResource, startGateway, type TestGateway } from '../test/support/gateway.ts';
+import type { Variant } from './measure.ts';
+
+/** A model for each way that an answer can go back. */
+const MODELS = [
+  { variant: 'Limen native', model: 'native', provider: 'openai', usageChunk: 'show' },
+  { variant: 'Limen strip', model: 'strip', provider: 'openai', usageChunk: 'hide' },
+  { variant: 'Limen converting', model: 'converting', provider: 'anthropic', usageChunk: 'hide' },
+] as const;
+
+/**
+ * A whole Limen (real Redis, Postgres and ClickHouse), shared by its variants: pass-through, hiding the usage
+ * chunk that it asked for, and converting Chat Completions to Messages and back. Measured are Envoy and the
+ * workers, not the control plane and the stores, which work beside the request.
+ */
+export function limen(upstreamPort: number, workers: number): readonly Variant[] {
+  let shared: Promise<TestGateway> | undefined;
+  let users = 0;
+  const upstream = { baseUrl: `http://127.0.0.1:${upstreamPort}/v1`, credential: 'bench-credential' };
+  const acquire = (): Promise<TestGateway> => {
+    users += 1;
+    shared ??= startGateway({
+      config: [
+        providerResource('openai', { type: 'openai-compatible', ...upstream }),
+        providerResource('anthropic', { type: 'anthropic', ...upstream }),
+        ...MODELS.map(({ model, provider, usageChunk }) =>
+          modelResource(model, [{ provider }], { usageChunk, price: { input: 1, output: 1 } }),
+        ),
+      ],
+      env: { LIMEN_WORKERS: String(workers) },
+    });
+    return shared;
+  };
+  const release = async (gateway: TestGateway): Promise<void> => {
+    users -= 1;
+    if (users === 0) await gateway.stop();
+  };
+  return MODELS.map(({ variant, model }) => ({
+    name: variant,
+    start: async () => {
+      const gateway = await acquire();
+      const pids = gateway.pids();
+      const named = (prefix: string): number[] =>
+        Object.entries(pids).flatMap(([name, pid]) => (name.startsWith(prefix) ? [pid] : []));
+      return {
+        url: gateway.url,
+        headers: { authorization: `Bearer ${gateway.key}` },
+        model,
+        pids: { envoy: named('envoy'), processor: named('processor') },
+        stop: () => release(gateway),
+      };
+    },
+  }));
+}

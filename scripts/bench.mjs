@@ -1,0 +1,15 @@
+/** `npm run bench`: runs bench/run.ts under the pinned Node, with all that it needs set up first. */
+import { spawn } from 'node:child_process';
+import { join } from 'node:path';
+import { exitWith } from './bootstrap/progress.mjs';
+import { prepare } from './bootstrap.mjs';
+
+prepare()
+  .then(({ node }) => {
+    const script = join(import.meta.dirname, '../bench/run.ts');
+    const child = spawn(node, ['--disable-warning=ExperimentalWarning', script, ...process.argv.slice(2)], {
+      stdio: 'inherit',
+    });
+    child.on('exit', (code) => process.exit(code ?? 1));
+  })
+  .catch(exitWith);
