@@ -99,6 +99,16 @@ describe('access', () => {
     expect(admin.log.join('')).not.toContain(JSON.parse(JSON.stringify(body)).key);
   });
 
+  it('has no /metrics without a token for it, whatever token comes', async () => {
+    const bare = serverWithout(admin.status, () => Promise.reject(new Error('not used')));
+    const port = await bare.listen(0);
+    for (const authorization of ['', 'Bearer wrong', 'Bearer the-token']) {
+      const response = await fetch(`http://127.0.0.1:${port}/metrics`, { headers: { authorization } });
+      expect(response.status).toBe(404);
+    }
+    await bare.close();
+  });
+
   it('keeps a token of its own in a file that only this user may read', () => {
     const folder = mkdtempSync(join(tmpdir(), 'limen-token-'));
     try {

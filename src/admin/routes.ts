@@ -44,7 +44,7 @@ export function adminRoutes({ status, keys, resources, metrics }: AdminServices)
       isPublic: true,
       handle: () => readiness(status),
     },
-    ...(metrics === undefined ? [] : [metricsRoute(metrics)]),
+    metricsRoute(metrics),
     { method: 'GET', path: '/api/v1/status', handle: async () => ok(await statusReport(status)) },
     {
       method: 'GET',
@@ -118,17 +118,21 @@ function readiness(status: StatusSource) {
   return { status: ready ? 200 : 503, body: { status: ready ? 'ready' : 'not ready' } };
 }
 
-function metricsRoute({ token, collect }: MetricsSourceOptions): Route {
-  const hasToken = createTokenCheck(token);
+/** Stands on the gateway's port too, so that it asks for a token of its own and never for the admin's. */
+function metricsRoute(metrics: MetricsSourceOptions | undefined): Route {
+  const hasToken = metrics && createTokenCheck(metrics.token);
   return {
     method: 'GET',
     path: '/metrics',
     isPublic: true,
     handle: async ({ headers }) => {
+      if (metrics === undefined || hasToken === undefined) {
+        throw new AdminError('not_found', 'There is nothing at this path.');
+      }
       if (!hasToken(headers.authorization)) {
         throw new AdminError('unauthorized', 'The metrics token is missing or wrong.');
       }
-      return { status: 200, body: undefined, metrics: await collect() };
+      return { status: 200, body: undefined, metrics: await metrics.collect() };
     },
   };
 }

@@ -185,7 +185,8 @@ export async function control(settings: Settings, version: string): Promise<unde
     url: endpoints.postgresUrl,
     revision,
     onChange: async ({ entity }) => {
-      if (entity !== 'virtual_key') await center.onResources();
+      // Not waited for: a revocation that comes next must not wait until every Envoy has taken this.
+      if (entity !== 'virtual_key') void center.onResources();
       if (entity !== 'resource') await center.onKeys();
     },
     onError: (error) => logger.warn({ error }, 'changes of the database are not heard at the moment'),

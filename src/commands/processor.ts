@@ -52,8 +52,13 @@ export async function processor(settings: Settings, index: number): Promise<unde
   const onEntry = createAccessLogHandler({ ledger, observer: metrics, snapshotFor, estimator });
   const onAccessLog = (message: StreamAccessLogsMessage): void => {
     for (const logged of message.httpLogs?.logEntry ?? []) {
-      const entry = readAccessLogEntry(logged, protocol);
-      if (entry !== undefined) onEntry(entry);
+      // One entry that cannot be read must not take those of other requests with it.
+      try {
+        const entry = readAccessLogEntry(logged, protocol);
+        if (entry !== undefined) onEntry(entry);
+      } catch (error) {
+        logger.error({ error }, 'an entry of the access log cannot be read');
+      }
     }
   };
 
@@ -73,6 +78,7 @@ export async function processor(settings: Settings, index: number): Promise<unde
     serving: () => snapshots.current !== undefined && snapshots.keys.position !== undefined,
     onAccessLog,
     onAnswer: ({ status, error, context }) => {
+      if (error?.code === 'internal_error') logger.error({ error: error.cause }, 'a request failed in Limen');
       // What has a context comes back with the access log and is counted there.
       if (error !== undefined && context === undefined) metrics.requestUnidentified(status);
     },

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import { openStoredResources } from '../admin/stored-resources.ts';
 import type { OtherSources } from '../admin/resource-service.ts';
 import type { Environment } from '../config/env.ts';
@@ -8,12 +7,13 @@ import { mergeSources } from '../config/merge.ts';
 import type { SourcedResource } from '../config/origin.ts';
 import { resolveSecrets, type ResolvedSecrets } from '../config/secrets.ts';
 import type { ResourceStore, VirtualKeyStore } from '../core/configuration-store.ts';
-import type { Snapshot, SnapshotGateway, VirtualKey } from '../core/snapshot.ts';
+import type { Snapshot, VirtualKey } from '../core/snapshot.ts';
 import { buildSnapshot, type BuiltSnapshot } from '../snapshot/build.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ListenerCertificate } from '../xds/build/index.ts';
 import { KeyDirectory, type KeyChange } from './key-directory.ts';
+import { readListenerCertificate } from './listener-certificate.ts';
 import type { Configuration } from './publisher.ts';
 
 export interface ConfigurationCenterOptions {
@@ -55,8 +55,12 @@ export class ConfigurationCenter {
   #built: BuiltSnapshot | undefined;
   #resolved: ResolvedSecrets = { providers: {}, keys: [], warnings: [] };
   #certificate: ListenerCertificate | undefined;
+  #certificateWarning: ConfigIssue | undefined;
   #fingerprint = '';
   #work: Promise<void> = Promise.resolve();
+  /** Keys have a line of their own: a revocation never waits for an Envoy that is slow to take a configuration. */
+  #keyWork: Promise<void> = Promise.resolve();
+  #onKeysComplete: (() => void) | undefined;
   #poll: NodeJS.Timeout | undefined;
 
   constructor(options: ConfigurationCenterOptions) {
@@ -88,7 +92,8 @@ export class ConfigurationCenter {
       path: '',
       message,
     }));
-    return [...this.#mergeWarnings, ...this.#databaseWarnings, ...secrets];
+    const certificate = this.#certificateWarning === undefined ? [] : [this.#certificateWarning];
+    return [...this.#mergeWarnings, ...this.#databaseWarnings, ...secrets, ...certificate];
   }
 
   /** Whether the credential of a provider could be read. */
@@ -97,15 +102,17 @@ export class ConfigurationCenter {
   }
 
   /**
-   * Reads everything for the first time and publishes it.
+   * Reads everything for the first time and publishes it. What is wrong then is not published without the rest:
+   * workers and Envoy keep what they had of an earlier control plane until all of it is right.
    *
-   * @param onKeysComplete called when every key has been published
+   * @param onKeysComplete called once, when every key has been published
    */
   async start(file: LoadResult | undefined, onKeysComplete: () => void): Promise<void> {
+    this.#onKeysComplete = onKeysComplete;
     if (file !== undefined) this.#takeFile(file);
     await this.#readDatabase();
     await this.#readKeys();
-    await this.#rebuild(onKeysComplete);
+    await this.#rebuild();
     this.#poll = setInterval(() => void this.#enqueue(() => this.#refresh()), SECRETS_POLL_MS);
     this.#poll.unref();
   }
@@ -128,20 +135,24 @@ export class ConfigurationCenter {
 
   /** Keys of the database have changed. */
   onKeys(): Promise<void> {
-    return this.#enqueue(() => this.#readKeys());
+    this.#keyWork = this.#after(this.#keyWork, () => this.#readKeys());
+    return this.#keyWork;
   }
 
   async close(): Promise<void> {
     clearInterval(this.#poll);
-    await this.#work;
+    await Promise.all([this.#work, this.#keyWork]);
   }
 
   #enqueue(step: () => Promise<void>): Promise<void> {
-    const done = this.#work.then(step);
-    this.#work = done.catch((error: unknown) => {
+    this.#work = this.#after(this.#work, step);
+    return this.#work;
+  }
+
+  #after(previous: Promise<void>, step: () => Promise<void>): Promise<void> {
+    return previous.then(step).catch((error: unknown) => {
       this.#options.logger.error({ error }, 'a change of configuration could not be brought into force');
     });
-    return this.#work;
   }
 
   #takeFile(result: LoadResult): void {
@@ -171,28 +182,28 @@ export class ConfigurationCenter {
     if (change.upsert.length > 0 || change.remove.length > 0) await this.#options.publishKeys(change);
   }
 
-  async #rebuild(onKeys?: () => void): Promise<void> {
+  async #rebuild(): Promise<void> {
+    // There is no last good file yet: without its part, models and keys that are in use would go.
+    if (this.#built === undefined && this.#file.issues.length > 0) return;
     const merged = mergeSources({ ...this.otherSources, database: this.#database });
     this.#mergeIssues = merged.issues;
     this.#mergeWarnings = merged.warnings;
-    if (merged.issues.length > 0) {
-      onKeys?.();
-      return;
-    }
+    if (merged.issues.length > 0) return;
     this.#merged = merged.resources;
     this.#built = buildSnapshot(merged.resources.map(({ resource }) => resource));
-    await this.#refresh(onKeys);
+    await this.#refresh();
   }
 
   /** Reads secrets and certificates afresh, and publishes if anything differs from what is in force. */
-  async #refresh(onKeys?: () => void): Promise<void> {
+  async #refresh(): Promise<void> {
     const built = this.#built;
     if (built === undefined) return;
-    const { environment, publish, logger } = this.#options;
+    const { environment, publish } = this.#options;
     this.#resolved = await resolveSecrets(built, environment);
     await this.#publishKeys(this.#directory.setDeclared(this.#inForceKeys(this.#resolved.keys)));
-    onKeys?.();
-    this.#certificate = await readCertificate(built.snapshot.gateway, this.#certificate, logger);
+    this.#onKeysComplete?.();
+    this.#onKeysComplete = undefined;
+    await this.#readCertificate(built.snapshot);
     const listenerCertificate = this.#certificate;
     const fingerprint = JSON.stringify([
       built.snapshot.version,
@@ -208,23 +219,23 @@ export class ConfigurationCenter {
     const now = this.#options.now();
     return keys.filter((key) => key.expiresAt === undefined || key.expiresAt > now);
   }
-}
 
-async function readCertificate(
-  { tls }: SnapshotGateway,
-  lastGood: ListenerCertificate | undefined,
-  logger: Logger,
-): Promise<ListenerCertificate | undefined> {
-  if (tls === undefined) return undefined;
-  try {
-    const [certificate, key, clientCa] = await Promise.all([
-      readFile(tls.certificateFile, 'utf8'),
-      readFile(tls.keyFile, 'utf8'),
-      tls.clientCaFile === undefined ? undefined : readFile(tls.clientCaFile, 'utf8'),
-    ]);
-    return { certificate, key, clientCa };
-  } catch (error) {
-    logger.error({ error }, 'the certificate of the listener cannot be read; the last good one stays');
-    return lastGood;
+  /** Files that cannot be used leave the last good certificate in force, and are told of once. */
+  async #readCertificate({ gateway: { tls } }: Snapshot): Promise<void> {
+    const found = tls === undefined ? undefined : await readListenerCertificate(tls);
+    const earlier = this.#certificateWarning?.message;
+    if (found === undefined || 'certificate' in found) {
+      this.#certificate = found?.certificate;
+      this.#certificateWarning = undefined;
+      return;
+    }
+    const state = this.#certificate === undefined ? 'TLS has none' : 'the last good one stays';
+    const message = `The certificate is not in force, ${state}: ${found.problem}`;
+    this.#certificateWarning = { resource: 'Gateway/default', path: 'spec.tls', message };
+    if (message !== earlier)
+      this.#options.logger.error(
+        { problem: found.problem },
+        'the certificate of the listener is not in force',
+      );
   }
 }

@@ -48,16 +48,36 @@ export function plainCluster(provider: string): string {
   return `${CLUSTER_PREFIX}${provider}`;
 }
 
-/** Cluster of the same provider whose upstream filters convert each try. */
-export function convertedCluster(provider: string): string {
-  return `${CLUSTER_PREFIX}${provider}${CONVERTED_SUFFIX}`;
+/**
+ * Cluster of the same provider whose upstream filters convert each try. A try knows its target by its cluster
+ * alone; so a Model with several targets of one provider needs a cluster for each.
+ *
+ * @param ordinal counts the targets of one provider within a Model, from 0
+ */
+export function convertedCluster(provider: string, ordinal = 0): string {
+  return `${CLUSTER_PREFIX}${provider}${CONVERTED_SUFFIX}${ordinal === 0 ? '' : `/${ordinal}`}`;
 }
 
-/** The provider behind a cluster name, or undefined for a cluster that is no provider's. */
-export function providerOfCluster(cluster: string): string | undefined {
+/** Whose try a cluster carries. */
+export interface ClusterTarget {
+  readonly provider: string;
+  /** Which of a Model's targets of that provider, from 0. */
+  readonly ordinal: number;
+}
+
+/** The target behind a cluster name, or undefined for a cluster that is no provider's. Names hold no slash. */
+export function targetOfCluster(cluster: string): ClusterTarget | undefined {
   if (!cluster.startsWith(CLUSTER_PREFIX)) return undefined;
-  const name = cluster.slice(CLUSTER_PREFIX.length);
-  return name.endsWith(CONVERTED_SUFFIX) ? name.slice(0, -CONVERTED_SUFFIX.length) : name;
+  const [provider = '', , ordinal = '0'] = cluster.slice(CLUSTER_PREFIX.length).split('/');
+  return { provider, ordinal: Number(ordinal) };
+}
+
+/** Of a Model's targets the one that a cluster stands for. */
+export function targetAmong<Target extends { readonly provider: string }>(
+  targets: readonly Target[],
+  { provider, ordinal }: ClusterTarget,
+): Target | undefined {
+  return targets.filter((target) => target.provider === provider)[ordinal];
 }
 
 /** Headers in which a client may present its credential, lower case. None of them ever goes upstream. */

@@ -3,6 +3,7 @@ import type { Snapshot } from '../core/snapshot.ts';
 import { makeUsage, priceUsd } from '../core/usage.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { readIntent, type SettleIntent } from './records.ts';
+import { modelOf } from './settle.ts';
 
 /** Who is told what happens, for metrics. */
 export interface ReconcilerObserver {
@@ -36,7 +37,7 @@ export function unsettledRow(
 ): GatewayLogRow {
   const { inputEstimate, ...known } = intent;
   const usage = makeUsage({ input: inputEstimate });
-  const price = snapshotFor(intent.snapshot)?.models[intent.model]?.price;
+  const price = modelOf(snapshotFor(intent.snapshot), intent.model)?.price;
   return {
     ...known,
     revision: 1,

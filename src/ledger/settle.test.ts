@@ -251,7 +251,43 @@ describe('settleFromAccessLog', () => {
       context: gone,
       tokenUsage: { status: 'complete', inputTokens: 5, outputTokens: 5 },
     });
-    expect(row).toMatchObject({ costUsd: 0, providerModel: 'fast-alias', usage: { total: 10 } });
+    expect(row).toMatchObject({ costUsd: 0, providerModel: 'fast', usage: { total: 10 } });
+  });
+});
+
+describe('two models of one provider', () => {
+  const targets = [
+    { provider: 'claude', model: 'large', priority: 0, weight: 1 },
+    { provider: 'claude', model: 'small', priority: 1, weight: 1 },
+  ];
+  const models = { fast: { name: 'fast', targets, usageChunk: 'hide' as const } };
+  const rowOf = (upstreamCluster: string) => {
+    const attempt = JSON.stringify({
+      provider: 'claude',
+      providerModel: 'large',
+      errorCode: 'upstream_error',
+    });
+    const last = entry({ upstreamCluster, attempt });
+    const dependencies = { snapshotFor: () => ({ models }), estimator: new OutputEstimator() };
+    return settleFromAccessLog(last, dependencies)?.row;
+  };
+
+  it('are told apart by the cluster, and the report of one is not taken for the other', () => {
+    expect(rowOf('provider/claude/converted')).toMatchObject({
+      providerModel: 'large',
+      errorCode: 'upstream_error',
+    });
+    expect(rowOf('provider/claude/converted/1')).toMatchObject({ providerModel: 'small', errorCode: '' });
+  });
+});
+
+describe('a model with the name of what every object has', () => {
+  it.each(['constructor', '__proto__', 'toString'])('%s', (model) => {
+    const { row } = settle({
+      context: JSON.stringify({ ...context, model, modelAsked: model }),
+      tokenUsage: { status: 'complete', inputTokens: 5, outputTokens: 5 },
+    });
+    expect(row).toMatchObject({ model, providerModel: model, costUsd: 0 });
   });
 });
 

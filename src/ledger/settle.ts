@@ -1,6 +1,6 @@
-import { providerOfCluster } from '../core/gateway-names.ts';
+import { targetAmong, targetOfCluster } from '../core/gateway-names.ts';
 import type { GatewayLogRow, UsageSource } from '../core/ledger.ts';
-import type { Snapshot } from '../core/snapshot.ts';
+import type { Snapshot, SnapshotModel, SnapshotTarget } from '../core/snapshot.ts';
 import { makeUsage, priceUsd, type Usage } from '../core/usage.ts';
 import type { AccessLogEntry, EnvoyTokenUsage } from './access-log-entry.ts';
 import type { OutputEstimator } from './estimator.ts';
@@ -39,11 +39,17 @@ export function settleFromAccessLog(
 ): Settlement | undefined {
   const context = readRequestContext(entry.context);
   if (context === undefined || entry.kind !== 'end') return undefined;
-  const provider = providerOfCluster(entry.upstreamCluster) ?? '';
-  const attempt = reportOf(entry.attempt, provider);
-  const response = reportOf(entry.response, provider);
-  const model = dependencies.snapshotFor(context.snapshot)?.models[context.model];
-  const target = model?.targets.find((one) => one.provider === provider);
+  const named = targetOfCluster(entry.upstreamCluster);
+  const provider = named?.provider ?? '';
+  const model = modelOf(dependencies.snapshotFor(context.snapshot), context.model);
+  const target = named && model && targetAmong(model.targets, named);
+  const nameOf = (one: SnapshotTarget): string => one.model ?? context.model;
+  const providerModel = target && nameOf(target);
+  const otherModels = (model?.targets ?? [])
+    .filter((one) => one.provider === provider && nameOf(one) !== providerModel)
+    .map(nameOf);
+  const attempt = reportOf(entry.attempt, provider, otherModels);
+  const response = reportOf(entry.response, provider, otherModels);
   const { usage, source } = chargeOf(entry, context, [response, attempt], dependencies.estimator);
   const row: GatewayLogRow = {
     requestId: context.requestId,
@@ -56,7 +62,7 @@ export function settleFromAccessLog(
     modelAsked: context.modelAsked,
     model: context.model,
     provider,
-    providerModel: provider === '' ? '' : (attempt?.providerModel ?? target?.model ?? context.modelAsked),
+    providerModel: provider === '' ? '' : (attempt?.providerModel ?? providerModel ?? context.model),
     stream: context.stream,
     attempts: entry.attempts,
     status: entry.status,
@@ -73,10 +79,24 @@ export function settleFromAccessLog(
   return { row, intentId: context.intentId };
 }
 
-/** What a leg told, unless it was about another provider's try. */
-function reportOf(json: string | undefined, provider: string): LegReport | undefined {
+/** A Model by its name; a name may be one that every object has, such as `constructor`. */
+export function modelOf(
+  snapshot: Pick<Snapshot, 'models'> | undefined,
+  name: string,
+): SnapshotModel | undefined {
+  return snapshot !== undefined && Object.hasOwn(snapshot.models, name) ? snapshot.models[name] : undefined;
+}
+
+/** What a leg told, unless it was about a try on another provider, or on another model of this one. */
+function reportOf(
+  json: string | undefined,
+  provider: string,
+  otherModels: readonly string[],
+): LegReport | undefined {
   const report = readLegReport(json);
-  return report?.provider === undefined || report.provider === provider ? report : undefined;
+  if (report?.provider === undefined) return report;
+  const isOther = report.providerModel !== undefined && otherModels.includes(report.providerModel);
+  return report.provider === provider && !isOther ? report : undefined;
 }
 
 /** Charged once: by the best witness there is, in this order. */

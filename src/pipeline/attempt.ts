@@ -1,5 +1,5 @@
 import { LimenError, toLimenError } from '../core/errors.ts';
-import { providerOfCluster } from '../core/gateway-names.ts';
+import { targetAmong, targetOfCluster } from '../core/gateway-names.ts';
 import type { RequestContext } from '../core/ledger.ts';
 import type { Snapshot, SnapshotProvider } from '../core/snapshot.ts';
 import type { ConversionWarning } from '../formats/warnings.ts';
@@ -34,14 +34,10 @@ export class Attempt {
   /** Throws `unavailable` where the provider or the model is in no snapshot that this worker holds. */
   constructor(context: RequestContext, cluster: string, dependencies: AttemptDependencies) {
     const snapshot = dependencies.snapshot(context.snapshot);
-    const name = providerOfCluster(cluster);
-    const provider = name === undefined ? undefined : snapshot?.providers[name];
-    const target =
-      snapshot === undefined
-        ? undefined
-        : resolveModel(snapshot, context.modelAsked)?.targets.find(
-            (candidate) => candidate.provider === name,
-          );
+    const named = targetOfCluster(cluster);
+    const model = snapshot === undefined ? undefined : resolveModel(snapshot, context.modelAsked);
+    const target = named && model && targetAmong(model.targets, named);
+    const provider = target && snapshot?.providers[target.provider];
     if (provider === undefined || target === undefined || !isFormat(context.format)) {
       throw new LimenError('unavailable', 'The configuration of this model has just changed. Try again.');
     }

@@ -215,8 +215,16 @@ export class FrontPipeline {
         ...perTryTimeout(model),
         ...clusterHeader(plan, capabilities, random),
       },
-      // Whoever reads the answer here or in Envoy must find it uncompressed.
-      removeHeaders: [...CREDENTIAL_HEADERS, 'accept-encoding', 'expect', 'trailer', 'cookie'],
+      // Whoever reads the answer here or in Envoy must find it uncompressed. The body was read as it is, so no
+      // upstream may be told to decompress it into another one.
+      removeHeaders: [
+        ...CREDENTIAL_HEADERS,
+        'accept-encoding',
+        'content-encoding',
+        'expect',
+        'trailer',
+        'cookie',
+      ],
     };
   }
 }
@@ -314,10 +322,19 @@ function listModels(
   if (path === '/v1/models' || wanted === '') {
     return { kind: 'answer', status: 200, headers: JSON_HEADERS, body: format.modelsList(listed) };
   }
-  const name = decodeURIComponent(wanted);
+  const name = decodedName(wanted);
   const model = listed.find(({ id }) => id === name);
   if (model === undefined) throw unknownModel(name, modelNames(snapshot, key));
   return { kind: 'answer', status: 200, headers: JSON_HEADERS, body: onlyModel(format.modelsList([model])) };
+}
+
+/** A name with an escape that is none is nobody's, as it stands. */
+function decodedName(segment: string): string {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
 }
 
 /** Every API shows a single model as it shows it within a list. */

@@ -8,6 +8,9 @@ import { tooLarge, type Answer, type Forward, type FrontPipeline, type ReadBody 
 import type { Exchange, LegHandler } from './exchange.ts';
 import { clusterOrder, headerMutation, HeaderView, immediateResponse } from './replies.ts';
 
+/** Memory that a piece of a body takes beside its bytes: bodies in tiny pieces must not slip under the limit. */
+const PIECE_OVERHEAD_BYTES = 512;
+
 /** Bytes of request bodies that this worker holds at the moment. */
 export class BytesInFlight {
   #bytes = 0;
@@ -50,6 +53,8 @@ export class FrontLeg implements LegHandler {
   #reading: ReadBody | undefined;
   #chunks: Buffer[] = [];
   #bytes = 0;
+  /** What `bytesInFlight` was told of. */
+  #held = 0;
 
   constructor(options: FrontLegOptions) {
     this.#options = options;
@@ -89,7 +94,8 @@ export class FrontLeg implements LegHandler {
     if (reading === undefined || body.length === 0) return undefined;
     const { bytesInFlight } = this.#options;
     this.#bytes += body.length;
-    bytesInFlight.add(body.length);
+    this.#held += body.length + PIECE_OVERHEAD_BYTES;
+    bytesInFlight.add(body.length + PIECE_OVERHEAD_BYTES);
     this.#chunks.push(body);
     if (this.#bytes > reading.maxBytes) return this.#answer(reading.refuse(tooLarge(reading.maxBytes)));
     if (bytesInFlight.bytes > reading.maxBytesInFlight) {
@@ -141,7 +147,8 @@ export class FrontLeg implements LegHandler {
   }
 
   #release(): void {
-    this.#options.bytesInFlight.add(-this.#bytes);
+    this.#options.bytesInFlight.add(-this.#held);
+    this.#held = 0;
     this.#bytes = 0;
     this.#chunks = [];
   }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../core/capabilities.ts';
+import { targetAmong, targetOfCluster } from '../core/gateway-names.ts';
 import type { Snapshot, SnapshotModel, SnapshotProvider } from '../core/snapshot.ts';
 import { pickCluster, planRoute, resolveModel, unknownModel } from './route.ts';
 
@@ -38,6 +39,11 @@ const models = {
   mixed: model('mixed', [
     { provider: 'a', model: 'm', priority: 0, weight: 1 },
     { provider: 'anthropic', model: 'n', priority: 1, weight: 1 },
+  ]),
+  siblings: model('siblings', [
+    { provider: 'a', model: 'm', priority: 0, weight: 9 },
+    { provider: 'a', model: 'n', priority: 0, weight: 1 },
+    { provider: 'b', model: 'm', priority: 1, weight: 1 },
   ]),
   twoNames: model('twoNames', [
     { provider: 'a', model: 'm', priority: 0, weight: 1 },
@@ -132,6 +138,24 @@ describe('planRoute', () => {
 
   it('writes the provider’s name of the model', () => {
     expect(plan('renamed')).toMatchObject({ mode: 'native', model: 'real' });
+  });
+
+  it('gives each target of one provider a cluster of its own, by which a try knows it', () => {
+    const { groups } = plan('siblings');
+    expect(groups).toEqual([
+      {
+        priority: 0,
+        clusters: [
+          { name: 'provider/a/converted', weight: 9 },
+          { name: 'provider/a/converted/1', weight: 1 },
+        ],
+      },
+      { priority: 1, clusters: [{ name: 'provider/b/converted', weight: 1 }] },
+    ]);
+    const tried = groups.flatMap(({ clusters }) => clusters.map(({ name }) => targetOfCluster(name)));
+    expect(tried.map((target) => target && targetAmong(models.siblings.targets, target))).toEqual(
+      models.siblings.targets,
+    );
   });
 
   it('keeps targets that are alike native, grouped by priority and weighted', () => {

@@ -78,6 +78,8 @@ export function resolveModel(snapshot: Snapshot, asked: string): SnapshotModel |
 
 interface ResolvedTarget extends SnapshotTarget {
   readonly shape: ProviderShape;
+  /** Counts the targets of one provider, from 0. */
+  readonly ordinal: number;
 }
 
 /**
@@ -92,9 +94,12 @@ export function planRoute(
   capabilities: EnvoyCapabilities,
   asked: string,
 ): RoutePlan {
+  const seen = new Map<string, number>();
   const targets: ResolvedTarget[] = model.targets.flatMap((target) => {
     const provider = snapshot.providers[target.provider];
-    return provider === undefined ? [] : [{ ...target, shape: shapeOf(provider) }];
+    const ordinal = seen.get(target.provider) ?? 0;
+    seen.set(target.provider, ordinal + 1);
+    return provider === undefined ? [] : [{ ...target, shape: shapeOf(provider), ordinal }];
   });
   const first = targets[0];
   if (first === undefined) {
@@ -107,7 +112,8 @@ export function planRoute(
       target.shape.path === first.shape.path &&
       nameOf(target) === nameOf(first),
   );
-  const clusterOf = alike ? plainCluster : convertedCluster;
+  const clusterOf = ({ provider, ordinal }: ResolvedTarget): string =>
+    alike ? plainCluster(provider) : convertedCluster(provider, ordinal);
   const kind = request.stream ? 'stream' : 'whole';
   if (!alike) {
     return {
@@ -134,13 +140,13 @@ export function planRoute(
 
 function groupByPriority(
   targets: readonly ResolvedTarget[],
-  clusterOf: (provider: string) => string,
+  clusterOf: (target: ResolvedTarget) => string,
 ): readonly ClusterGroup[] {
   const groups = new Map<number, { name: string; weight: number }[]>();
   for (const target of targets) {
     const clusters = groups.get(target.priority) ?? [];
     groups.set(target.priority, clusters);
-    clusters.push({ name: clusterOf(target.provider), weight: target.weight });
+    clusters.push({ name: clusterOf(target), weight: target.weight });
   }
   return [...groups.entries()]
     .sort(([left], [right]) => left - right)

@@ -107,6 +107,12 @@ describe('failover', () => {
         'alike-anthropic-gone': three('anth-gone-a', 'anth-gone-b', 'anth-c'),
         'mixed-gone': three('open-gone-a', 'anth-gone-b', 'open-c'),
         'mixed-again-gone': three('anth-gone-a', 'open-gone-b', 'anth-c'),
+        siblings: {
+          targets: [
+            { provider: 'open-a', model: 'large' },
+            { provider: 'open-a', model: 'small', priority: 1 },
+          ],
+        },
         impatient: { ...three('open-a', 'open-b'), perTryTimeoutSeconds: 0.3 },
         'impatient-mixed': { ...three('open-a', 'anth-b'), perTryTimeoutSeconds: 0.3 },
       },
@@ -248,6 +254,20 @@ describe('failover', () => {
       expect(result.status).toBe(400);
       expect(upstreams.b.requests).toEqual([]);
       expect(await plane.rowOf(result)).toMatchObject({ attempts: 1, errorCode: 'upstream_refused' });
+    });
+  });
+
+  test('two models of one provider are two targets', async () => {
+    upstreams.a.next(openai.error(500)).always(openai.answer({ text: ['fine'] }));
+    const result = await plane.call(request('chat', { model: 'siblings' }));
+    expect(result.status).toBe(200);
+    const sent = upstreams.a.requests.map(({ body }): unknown => JSON.parse(body.toString()));
+    expect(sent).toMatchObject([{ model: 'large' }, { model: 'small' }]);
+    expect(await plane.rowOf(result)).toMatchObject({
+      attempts: 2,
+      errorCode: '',
+      provider: 'open-a',
+      providerModel: 'small',
     });
   });
 

@@ -69,7 +69,9 @@ describe('large bodies', () => {
   /** A request of exactly `bytes` bytes. */
   function bodyOf(format: FormatName, model: string, bytes: number): Buffer {
     const empty = Buffer.byteLength(requestBody(format, { model, content: '' }));
-    return Buffer.from(requestBody(format, { model, content: 'lorem ip'.repeat(bytes / 8).slice(0, bytes - empty) }));
+    return Buffer.from(
+      requestBody(format, { model, content: 'lorem ip'.repeat(bytes / 8).slice(0, bytes - empty) }),
+    );
   }
 
   const cases: readonly (readonly [number, FormatName, string, Dialect, Dialect])[] = [
@@ -83,30 +85,37 @@ describe('large bodies', () => {
     [31, 'messages', 'mixed', openai, anthropic],
   ];
 
-  test.each(cases)('%i MiB of %s reach the second provider of %s whole', async (mib, format, model, one, two) => {
-    const body = bodyOf(format, model, mib * MIB);
-    expect(body.length).toBe(mib * MIB);
-    first.always(mib === 5 ? resetBeforeHeaders() : one.error(500));
-    second.always(two.answer({ text: ['got it'] }));
-    const result = await plane.call({ path: PATHS[format], body });
-    expect([result.status, result.text]).toEqual([200, expect.stringContaining('got it')]);
-    const content = (upstream: ScriptedUpstream, dialect: Dialect): string => {
-      const sent = upstream.only();
-      expect(sent.complete).toBe(true);
-      expect(sent.headers('content-length')).toEqual([String(sent.body.length)]);
-      expect(dialect.read(sent).model).toBe('m');
-      const [message] = (sent.json() as { messages: { content: string | { text: string }[] }[] }).messages;
-      const text = message?.content ?? '';
-      return sha256(typeof text === 'string' ? text : text.map((part) => part.text).join(''));
-    };
-    const expected = sha256((JSON.parse(body.toString()) as { messages: { content: string }[] }).messages[0]?.content ?? '');
-    expect(content(first, one)).toBe(expected);
-    expect(content(second, two)).toBe(expected);
-    if (model !== 'mixed') {
-      expect(second.only().bodyHash()).toBe(sha256(body.toString().replace(`"model":"${model}"`, '"model":"m"')));
-    }
-    expect(await plane.rowOf(result)).toMatchObject({ attempts: 2, errorCode: '' });
-  });
+  test.each(cases)(
+    '%i MiB of %s reach the second provider of %s whole',
+    async (mib, format, model, one, two) => {
+      const body = bodyOf(format, model, mib * MIB);
+      expect(body.length).toBe(mib * MIB);
+      first.always(mib === 5 ? resetBeforeHeaders() : one.error(500));
+      second.always(two.answer({ text: ['got it'] }));
+      const result = await plane.call({ path: PATHS[format], body });
+      expect([result.status, result.text]).toEqual([200, expect.stringContaining('got it')]);
+      const content = (upstream: ScriptedUpstream, dialect: Dialect): string => {
+        const sent = upstream.only();
+        expect(sent.complete).toBe(true);
+        expect(sent.headers('content-length')).toEqual([String(sent.body.length)]);
+        expect(dialect.read(sent).model).toBe('m');
+        const [message] = (sent.json() as { messages: { content: string | { text: string }[] }[] }).messages;
+        const text = message?.content ?? '';
+        return sha256(typeof text === 'string' ? text : text.map((part) => part.text).join(''));
+      };
+      const expected = sha256(
+        (JSON.parse(body.toString()) as { messages: { content: string }[] }).messages[0]?.content ?? '',
+      );
+      expect(content(first, one)).toBe(expected);
+      expect(content(second, two)).toBe(expected);
+      if (model !== 'mixed') {
+        expect(second.only().bodyHash()).toBe(
+          sha256(body.toString().replace(`"model":"${model}"`, '"model":"m"')),
+        );
+      }
+      expect(await plane.rowOf(result)).toMatchObject({ attempts: 2, errorCode: '' });
+    },
+  );
 
   test.each([
     ['chat', 'chat', 'declared'],

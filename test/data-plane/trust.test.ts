@@ -285,4 +285,18 @@ describe.each([
     expect(result.json()).toMatchObject({ error: { code, request_id: expect.any(String) } });
     expect(upstream.requests).toEqual([]);
   });
+
+  test('nobody chooses the id of a row, not even from an internal address', async () => {
+    const gateway = { retries: { attempts: 1 } };
+    await plane.publish({ gateway: { ...gateway, trust: { hops: 0, internalRanges: ['127.0.0.0/8'] } } });
+    try {
+      upstream.always(openai.answer({ text: ['fine'] }));
+      const headers = { 'x-request-id': 'forged-request-id' };
+      const result = await plane.call({ ...request('chat', { model: 'fast' }), headers });
+      expect(result.headers['x-request-id']).toMatch(UUID);
+      expect((await plane.rowOf(result)).requestId).toBe(result.headers['x-request-id']);
+    } finally {
+      await plane.publish({ gateway });
+    }
+  });
 });

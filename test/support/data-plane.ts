@@ -19,7 +19,7 @@ import { buildSnapshot } from '../../src/snapshot/build.ts';
 import { AggregatedDiscovery } from '../../src/xds/ads/aggregated-discovery.ts';
 import { OrderedPublisher, type OrderedResult } from '../../src/xds/ads/ordered-publisher.ts';
 import { AdsServer } from '../../src/xds/ads/server.ts';
-import { buildBootstrap } from '../../src/xds/build/bootstrap.ts';
+import { buildBootstrap, type BootstrapOptions } from '../../src/xds/build/bootstrap.ts';
 import { buildXds } from '../../src/xds/build/index.ts';
 import { REQUEST_ID_PLACEHOLDER, type ErrorBodies } from '../../src/xds/build/local-replies.ts';
 import { call, openCall, type CallOptions, type ClientAnswer, type OpenAnswer } from './data-plane/client.ts';
@@ -56,6 +56,8 @@ export interface DataPlaneOptions extends DataPlaneConfiguration {
   readonly workerProcesses?: boolean;
   /** Workers never get a snapshot, as while the control plane starts. */
   readonly withoutSnapshot?: boolean;
+  /** Bounds and ports of the bootstrap, where the usual ones are not meant. */
+  readonly bootstrap?: Partial<BootstrapOptions>;
 }
 
 /** The key that requests carry unless they say otherwise. It may use every model. */
@@ -197,6 +199,7 @@ export class DataPlane {
       consolePort: await freePort(),
       maxHeapBytes: ENVOY_HEAP_BYTES,
       maxDownstreamConnections: 10_000,
+      ...options.bootstrap,
     });
     const envoy = await RunningEnvoy.start(folder, bootstrap, adminSocket);
     const plane = new DataPlane(parts, envoy, workers, options);

@@ -2,6 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createdKeySchema, type CreateKeyRequest } from '../../src/admin/contract.ts';
@@ -21,6 +23,8 @@ export interface GatewayOptions {
   readonly config?: readonly ResourceObject[];
   /** More environment variables. Credentials of providers that the test machine has are not passed on. */
   readonly env?: Readonly<Record<string, string>>;
+  /** How to reach a public listener that has TLS in `config`: the authority in PEM, and the certificate's name. */
+  readonly tls?: { readonly ca: string; readonly servername: string };
 }
 
 /** One row of `gateway_logs`, columns by name. */
@@ -45,7 +49,7 @@ export class TestGateway {
   #output = '';
 
   private constructor(options: GatewayOptions, ports: { gateway: number; console: number }) {
-    this.url = `http://127.0.0.1:${ports.gateway}`;
+    this.url = `${options.tls === undefined ? 'http' : 'https'}://127.0.0.1:${ports.gateway}`;
     this.adminUrl = `http://127.0.0.1:${ports.console}`;
     this.dataFolder = mkdtempSync(join(tmpdir(), 'limen-gateway-'));
     this.configFile = join(this.dataFolder, 'limen.yaml');
@@ -87,16 +91,13 @@ export class TestGateway {
     try {
       await eventually(async () => {
         if (gateway.#ended) return true;
-        const { status } = await get({ port: ports.gateway }, '/health/ready');
-        return status === 200 ? true : undefined;
+        return (await publicStatus(options, ports.gateway, '/health/ready')) === 200 ? true : undefined;
       }, READY_WITHIN_MS);
       if (gateway.#ended) throw new Error('limen up ended.');
       gateway.key = await eventually(() => gateway.createKey({ user: 'tester' }), READY_WITHIN_MS);
       await eventually(async () => {
-        const response = await fetch(`${gateway.url}/v1/models`, {
-          headers: { authorization: `Bearer ${gateway.key}` },
-        });
-        return response.status === 200 ? true : undefined;
+        const status = await publicStatus(options, ports.gateway, '/v1/models', gateway.key);
+        return status === 200 ? true : undefined;
       });
       return gateway;
     } catch (error) {
@@ -218,6 +219,26 @@ export class TestGateway {
     }
     rmSync(this.dataFolder, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
   }
+}
+
+/** Status of a GET on the public listener, in clear or by TLS. */
+async function publicStatus(
+  { tls }: GatewayOptions,
+  port: number,
+  path: string,
+  key?: string,
+): Promise<number> {
+  const headers = key === undefined ? {} : { authorization: `Bearer ${key}` };
+  const at = { host: '127.0.0.1', port, path, headers, agent: false as const };
+  return await new Promise((resolve, reject) => {
+    const outgoing = tls === undefined ? httpRequest(at) : httpsRequest({ ...at, ...tls });
+    outgoing.on('error', reject);
+    outgoing.on('response', (response) => {
+      response.resume();
+      resolve(response.statusCode ?? 0);
+    });
+    outgoing.end();
+  });
 }
 
 /** Starts a gateway of its own for a test file. Stop it at the end. */

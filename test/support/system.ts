@@ -18,24 +18,32 @@ export const METRICS_TOKEN = 'metrics-token-of-the-system-tests';
 /** So that a test sees the reconciler at work; `limen up` gives a request two minutes. */
 export const LEASE_SECONDS = 5;
 
-/** Two providers on one scripted server, and a model on each: `chat-model` and `messages-model`. */
-export function systemResources(upstreamPort: number): ResourceObject[] {
+/**
+ * Two providers on one scripted server, and a model on each: `chat-model` and `messages-model`.
+ *
+ * @param rotation how often the credentials have changed
+ */
+export function systemResources(upstreamPort: number, rotation = 0): ResourceObject[] {
   const url = `http://127.0.0.1:${upstreamPort}`;
   const price = { input: 1, output: 2 };
   return [
     providerResource('chat', {
       type: 'openai-compatible',
       baseUrl: `${url}/v1`,
-      credential: CREDENTIALS.chat,
+      credential: rotated(CREDENTIALS.chat, rotation),
     }),
     providerResource('messages', {
       type: 'anthropic',
       baseUrl: `${url}/v1`,
-      credential: CREDENTIALS.messages,
+      credential: rotated(CREDENTIALS.messages, rotation),
     }),
     modelResource('chat-model', [{ provider: 'chat' }], { price }),
     modelResource('messages-model', [{ provider: 'messages' }], { price }),
   ];
+}
+
+function rotated(credential: string, rotation: number): string {
+  return rotation === 0 ? credential : `${credential}-${rotation}`;
 }
 
 /** A running all-in-one with an upstream that costs next to nothing. */

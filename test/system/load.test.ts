@@ -13,7 +13,7 @@ import { anthropic, openai, type ScriptedUpstream, startUpstream } from '../supp
 /** A minute with its memory measured, instead of a few seconds: `npm run drill`. */
 const DRILL = process.env['LIMEN_DRILL'] === '1';
 const SECONDS = DRILL ? 60 : 10;
-const WARM_UP_SECONDS = DRILL ? 5 : 2;
+const WARM_UP_SECONDS = DRILL ? 60 : 2;
 const CONNECTIONS_PER_KIND = 8;
 const CHUNKS = 16;
 const MIB = 1024 * 1024;
@@ -110,7 +110,7 @@ describe('load', () => {
         rows.filter((row) => row['input'] !== 20 || row['output'] !== (row['stream'] === true ? CHUNKS : 6)),
       ).toEqual([]);
     },
-    SECONDS * 1000 + 180_000,
+    (WARM_UP_SECONDS + SECONDS) * 1000 + 180_000,
   );
 });
 
@@ -211,6 +211,18 @@ describe('large bodies', () => {
       third.expectNotSent('sk-first', gateway.key);
     },
   );
+
+  it('of 31 MiB are converted several at once', async () => {
+    first.reset();
+    third.reset();
+    first.always(openai.error(500));
+    third.always(anthropic.answer({ text: ['Read.'] }));
+    const body = chatOf('other-format', 31 * MIB);
+    const outcomes = await Promise.all(Array.from({ length: 4 }, () => send(body)));
+    expect(outcomes.map(({ status, ending }) => [status, ending])).toEqual(
+      Array.from({ length: 4 }, () => [200, 'clean']),
+    );
+  });
 
   it('of 33 MiB are refused with 413 in the client’s format, announced or not', async () => {
     for (const announced of [true, false]) {

@@ -1,5 +1,6 @@
 import { flagOf, variableOf, type Settings } from '../../config/env.ts';
 import { formatIssue } from '../../config/load/issue.ts';
+import { probeGateway } from '../../up/gateway-probe.ts';
 import { requireFreePorts } from '../../up/ports.ts';
 import type { UpState } from '../../up/up-state.ts';
 import { createAdminClient, NotRunningError } from '../admin-client.ts';
@@ -39,23 +40,18 @@ export async function checkPorts(settings: Settings): Promise<Check[]> {
 /** Whether the gateway's own health route answers. */
 export async function checkGateway(settings: Settings): Promise<Check> {
   const host = ['0.0.0.0', '::'].includes(settings.gatewayAddress) ? '127.0.0.1' : settings.gatewayAddress;
-  const origin = `http://${host.includes(':') ? `[${host}]` : host}:${settings.gatewayPort}`;
-  try {
-    const response = await fetch(`${origin}/health/ready`, { signal: AbortSignal.timeout(3_000) });
-    if (response.ok) return ok('gateway', `ready at ${origin}`);
-    return problem(
-      'gateway',
-      `answers at ${origin}, but is not ready (status ${response.status})`,
-      'the lines below say what is missing',
-    );
-  } catch (error) {
-    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-    return problem(
-      'gateway',
-      `does not answer at ${origin} (${reason(cause)})`,
-      'with TLS on the gateway port this is to be expected',
-    );
-  }
+  const at = `${host.includes(':') ? `[${host}]` : host}:${settings.gatewayPort}`;
+  const probe = await probeGateway(host, settings.gatewayPort);
+  if (probe.state === 'wants a certificate') return ok('gateway', `asks clients for a certificate at ${at}`);
+  if (probe.state === 'silent')
+    return problem('gateway', `does not answer at ${at} (${reason(probe.error)})`);
+  const origin = `${probe.scheme}://${at}`;
+  if (probe.status === 200) return ok('gateway', `ready at ${origin}`);
+  return problem(
+    'gateway',
+    `answers at ${origin}, but is not ready (status ${probe.status})`,
+    'the lines below say what is missing',
+  );
 }
 
 /** What the control plane says; with `off` where there is none. */

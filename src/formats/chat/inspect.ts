@@ -2,7 +2,7 @@ import { LimenError } from '../../core/errors.ts';
 import type { RequestInspection } from '../format.ts';
 import { editTopLevel } from '../json/edit.ts';
 import { isObject } from '../json/parse.ts';
-import { findMember, readMember, scanTopLevel } from '../json/scan.ts';
+import { findMember, readMember, scanTopLevel, type TopLevel } from '../json/scan.ts';
 import { readModel, readOptionalBoolean, readOptionalInteger } from '../json/members.ts';
 import { GUARDED_MEMBERS } from './schema.ts';
 
@@ -24,7 +24,16 @@ export function inspectChatRequest(body: Buffer): RequestInspection {
     });
   }
   const includeUsage = isObject(options) && options['include_usage'] === true;
+  // Whoever names it twice could have the upstream read the other one, and tell no usage.
+  if (includeUsage) scanStreamOptions(body, topLevel);
   return { model, stream, includeUsage, maxOutputTokens, candidateCount, topLevel };
+}
+
+function scanStreamOptions(body: Buffer, topLevel: TopLevel): void {
+  const member = findMember(topLevel, 'stream_options');
+  if (member !== undefined) {
+    scanTopLevel(body.subarray(member.valueStart, member.valueEnd), GUARDED_STREAM_OPTIONS);
+  }
 }
 
 /**

@@ -48,6 +48,9 @@ function adminListener(options: BootstrapOptions): ProtoMessage {
   return {
     name: 'admin',
     address: { socket_address: { address: options.consoleAddress, port_value: options.consolePort } },
+    // However crowded the public listener is, the admin gets in.
+    ignore_global_conn_limit: true,
+    bypass_overload_manager: true,
     filter_chains: [
       {
         filters: [

@@ -127,6 +127,11 @@ function cleanResponseFilter(): ProtoMessage {
           removePrefix('x-limen-'),
           removePrefix('x-envoy-'),
           { remove: 'set-cookie' },
+          // About the provider's own address, never about the gateway's.
+          { remove: 'alt-svc' },
+          { remove: 'strict-transport-security' },
+          // Which browsers may read the answer is the gateway's to say.
+          removePrefix('access-control-'),
           // A provider asks the gateway for its credential, never the client.
           { remove: 'www-authenticate' },
         ],
@@ -160,7 +165,8 @@ function transportSocket(provider: SnapshotProvider, systemCaFile: string): Prot
     transport_socket: {
       name: 'envoy.transport_sockets.tls',
       typed_config: typed('envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext', {
-        sni: provider.serverName,
+        // An address is no server name (RFC 6066, section 3).
+        ...(isIP(provider.serverName) === 0 ? { sni: provider.serverName } : {}),
         common_tls_context: {
           validation_context: {
             trusted_ca: { filename: provider.caFile ?? systemCaFile },
@@ -192,7 +198,9 @@ function providerCluster(
   });
   return typed(CLUSTER, {
     name,
-    type: isIP(provider.host) === 0 ? 'STRICT_DNS' : 'STATIC',
+    // One endpoint with all its addresses: what one address family can't reach, another is tried for within the same
+    // connection attempt (RFC 8305). As endpoints of their own they would cost a try each.
+    type: isIP(provider.host) === 0 ? 'LOGICAL_DNS' : 'STATIC',
     ...(isIP(provider.host) === 0 ? { dns_lookup_family: 'ALL' } : {}),
     connect_timeout: duration(provider.connectTimeoutSeconds),
     per_connection_buffer_limit_bytes: bufferBytes(options.gateway),
@@ -238,18 +246,25 @@ export interface ProviderClusterOptions {
   readonly placementOf: (provider: SnapshotProvider) => CredentialPlacement;
   /** PEM file of the authorities that the system trusts. */
   readonly systemCaFile: string;
+  /** Most targets that one Model has of this provider: each has a converted cluster of its own. */
+  readonly mostTargets: number;
 }
 
-/** Both clusters of a provider: one that carries requests as they are, one that converts each try. */
+/** The clusters of a provider: one that carries requests as they are, and those that convert each try. */
 export function providerClusters(
   provider: SnapshotProvider,
   options: ProviderClusterOptions,
 ): [string, TypedMessage][] {
   const plain = plainCluster(provider.name);
-  const converted = convertedCluster(provider.name);
+  const converted = Array.from({ length: Math.max(1, options.mostTargets) }, (_, ordinal) =>
+    convertedCluster(provider.name, ordinal),
+  );
   return [
     [plain, providerCluster(plain, provider, options, false)],
-    [converted, providerCluster(converted, provider, options, true)],
+    ...converted.map((name): [string, TypedMessage] => [
+      name,
+      providerCluster(name, provider, options, true),
+    ]),
   ];
 }
 

@@ -1,4 +1,4 @@
-import type { ProviderSecrets, Snapshot, SnapshotProvider } from '../../core/snapshot.ts';
+import type { ProviderSecrets, Snapshot, SnapshotModel, SnapshotProvider } from '../../core/snapshot.ts';
 import type { EnvoyCapabilities } from '../../core/capabilities.ts';
 import { typed, type TypedMessage, type XdsResources } from '../resource.ts';
 import {
@@ -46,6 +46,7 @@ const SECRET = 'envoy.extensions.transport_sockets.tls.v3.Secret';
 export function buildXds(snapshot: Snapshot, options: BuildOptions): XdsResources {
   const { gateway } = snapshot;
   const providers = Object.values(snapshot.providers);
+  const most = mostTargets(Object.values(snapshot.models));
   const clusters: [string, TypedMessage][] = [
     [PROCESSOR_CLUSTER, processorCluster(options.processorSockets)],
     ...providers.flatMap((provider) =>
@@ -53,6 +54,7 @@ export function buildXds(snapshot: Snapshot, options: BuildOptions): XdsResource
         gateway,
         placementOf: options.placementOf,
         systemCaFile: options.systemCaFile,
+        mostTargets: most.get(provider.name) ?? 0,
       }),
     ),
   ];
@@ -79,6 +81,17 @@ export function buildXds(snapshot: Snapshot, options: BuildOptions): XdsResource
     },
     routes: { [GATEWAY_ROUTES]: gatewayRoutes(gateway, options.capabilities) },
   };
+}
+
+/** By provider: the most targets that one Model has of it. */
+function mostTargets(models: readonly SnapshotModel[]): ReadonlyMap<string, number> {
+  const most = new Map<string, number>();
+  for (const { targets } of models) {
+    for (const [provider, own] of Map.groupBy(targets, (target) => target.provider)) {
+      most.set(provider, Math.max(most.get(provider) ?? 0, own.length));
+    }
+  }
+  return most;
 }
 
 function listenerSecrets(certificate: ListenerCertificate): [string, TypedMessage][] {

@@ -52,12 +52,16 @@ function accessLog(): ProtoMessage {
   };
 }
 
-/** Headers that only Limen may set. Removed before the first route is chosen, so no client picks a route. */
+/**
+ * Headers that only Limen may set. Removed before the first route is chosen, so no client picks a route; and
+ * x-request-id, which Envoy keeps for clients in `trust.internalRanges`: rows are known by it, so that one who
+ * chose it could put a new row in the place of an old one.
+ */
 function earlyHeaderMutation(): ProtoMessage {
   return {
     name: 'limen.trust',
     typed_config: typed('envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation', {
-      mutations: [{ remove_on_match: { key_matcher: { prefix: 'x-limen-' } } }],
+      mutations: [{ remove_on_match: { key_matcher: { prefix: 'x-limen-' } } }, { remove: 'x-request-id' }],
     }),
   };
 }

@@ -104,6 +104,9 @@ async function readAnswer(response: IncomingMessage): Promise<ClientAnswer> {
       firstByteAt ??= performance.now();
       chunks.push(chunk);
     });
+    // It may have broken before anybody came to read.
+    if (response.closed) resolve();
+    response.resume();
     response.once('end', resolve);
     response.once('close', resolve);
     response.on('error', () => resolve());

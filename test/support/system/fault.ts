@@ -1,4 +1,6 @@
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
+import { socketMetrics } from '../../../src/telemetry/collect-metrics.ts';
 import type { TestGateway } from '../gateway.ts';
 import { eventually } from '../running-envoy.ts';
 import { isGood, type Lane, Traffic, type TrafficOutcome } from './traffic.ts';
@@ -27,7 +29,9 @@ const LONG_KINDS = TRAFFIC_KIND_NAMES.filter((name) => trafficKind(name).stream)
 /** One lane of short requests for each kind, and two of long streams for most: 16 in all. */
 const LANES: readonly Lane[] = [
   ...TRAFFIC_KIND_NAMES.map((kind): Lane => ({ kind, chunks: SHORT_CHUNKS, long: false })),
-  ...[...LONG_KINDS, ...LONG_KINDS].slice(0, 8).map((kind): Lane => ({ kind, chunks: LONG_CHUNKS, long: true })),
+  ...[...LONG_KINDS, ...LONG_KINDS]
+    .slice(0, 8)
+    .map((kind): Lane => ({ kind, chunks: LONG_CHUNKS, long: true })),
 ];
 
 export const FAULT_PACE_MS = 50;
@@ -43,7 +47,12 @@ export interface FaultOptions {
 
 /** Puts a fault into the midst of traffic, waits until all is well again, and tells how it was for the clients. */
 export async function underFault(options: FaultOptions): Promise<FaultReport> {
-  const traffic = new Traffic({ url: options.gateway.url, key: options.key, lanes: LANES, timeoutMs: 45_000 });
+  const traffic = new Traffic({
+    url: options.gateway.url,
+    key: options.key,
+    lanes: LANES,
+    timeoutMs: 45_000,
+  });
   try {
     // In mid-stream: every long lane has got something for a while.
     const longLanes = LANES.filter(({ long }) => long).length;
@@ -51,8 +60,8 @@ export async function underFault(options: FaultOptions): Promise<FaultReport> {
       const old = traffic.openStreams.filter(({ startedAt }) => performance.now() - startedAt > 700);
       return old.length === longLanes ? true : undefined;
     }, 30_000);
-    const at = performance.now();
     await options.inject();
+    const at = performance.now();
     await options.repaired();
     await everyLaneServes(traffic, performance.now());
     await traffic.stop();
@@ -86,7 +95,8 @@ function report(outcomes: readonly TrafficOutcome[], at: number): FaultReport {
     openStreams: affected.filter(wasOpen),
     recoverySeconds: Math.max(0, ...failedRequests.map(({ endedAt }) => endedAt - at)) / 1000,
     longestFailureSeconds:
-      Math.max(0, ...failedRequests.map(({ startedAt, endedAt }) => endedAt - Math.max(startedAt, at))) / 1000,
+      Math.max(0, ...failedRequests.map(({ startedAt, endedAt }) => endedAt - Math.max(startedAt, at))) /
+      1000,
   };
 }
 
@@ -97,7 +107,9 @@ export function falselyWhole(outcomes: readonly TrafficOutcome[]): readonly Traf
   );
 }
 
-const chatErrorSchema = z.object({ error: z.object({ message: z.string(), type: z.string(), code: z.string() }) });
+const chatErrorSchema = z.object({
+  error: z.object({ message: z.string(), type: z.string(), code: z.string() }),
+});
 const messagesErrorSchema = z.object({
   type: z.literal('error'),
   error: z.object({ type: z.string(), message: z.string() }),
@@ -117,4 +129,20 @@ export function inClientFormat({ path }: TrafficKind, body: string): boolean {
 export function failureOf({ status, ending }: TrafficOutcome): string {
   if (status >= 400) return String(status);
   return ending === 'clean' ? 'false end' : ending;
+}
+
+const gaugeSchema = z.array(z.object({ name: z.string(), values: z.array(z.object({ value: z.number() })) }));
+
+/** The worker through which the most streams pass at the moment: `processor-0` … */
+export async function busiestWorker(gateway: TestGateway): Promise<string> {
+  const { processors } = gateway.state().endpoints.sockets;
+  const open = await Promise.all(
+    processors.map(async (socket, index) => {
+      const metrics = await socketMetrics('', join(dirname(socket), `metrics-${index}.sock`)).read();
+      const gauges = metrics.flatMap((metric) => gaugeSchema.safeParse([metric]).data ?? []);
+      const exchanges = gauges.find(({ name }) => name === 'limen_open_exchanges')?.values[0]?.value ?? 0;
+      return { name: `processor-${index}`, exchanges };
+    }),
+  );
+  return open.reduce((busiest, worker) => (worker.exchanges > busiest.exchanges ? worker : busiest)).name;
 }
