@@ -1,4 +1,5 @@
 import type { StoredKey, VirtualKeyStore } from '../core/configuration-store.ts';
+import { matchesPattern } from '../core/pattern.ts';
 import type { VirtualKey } from '../core/snapshot.ts';
 import type { SourcedResource } from '../config/origin.ts';
 import { AdminError } from './errors.ts';
@@ -147,13 +148,9 @@ function declaredKeys(resources: readonly SourcedResource[], now: number): KeyVi
 /** Patterns that no model has at present: most likely a slip, but models may come later. */
 function modelWarnings(patterns: readonly string[], resources: readonly SourcedResource[]): string[] {
   const names = resources.flatMap(({ resource }) =>
-    resource.kind === 'Model' ? [resource.metadata.name, ...resource.spec.aliases] : [],
+    resource.kind === 'Model' ? [resource.metadata.name] : [],
   );
   return patterns
-    .filter((pattern) => {
-      const parts = pattern.split('*').map((part) => part.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&'));
-      const expression = new RegExp(`^${parts.join('.*')}$`);
-      return !names.some((name) => expression.test(name));
-    })
+    .filter((pattern) => !names.some((name) => matchesPattern(pattern, name)))
     .map((pattern) => `No model at present is ${pattern}.`);
 }

@@ -198,7 +198,6 @@ export async function control(settings: Settings, version: string): Promise<unde
     logger,
     observer: metrics,
     leaseMs: settings.leaseSeconds * 1000,
-    snapshotFor: () => publisher.inForce,
   });
   const status: StatusSource = {
     version,

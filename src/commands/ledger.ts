@@ -1,6 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { StoreStatus } from '../admin/contract.ts';
-import type { Snapshot } from '../core/snapshot.ts';
 import { Reconciler, type ReconcilerObserver } from '../ledger/reconciler.ts';
 import { LedgerWriter, type WriterObserver } from '../ledger/writer.ts';
 import { connectClickHouse } from '../store/clickhouse/client.ts';
@@ -18,8 +17,6 @@ export interface LedgerOptions {
   readonly observer: WriterObserver & ReconcilerObserver;
   /** How long an open request may go without a sign of life, in milliseconds. */
   readonly leaseMs: number;
-  /** The snapshot of a version, or the nearest there is, for prices. */
-  readonly snapshotFor: (version: string) => Pick<Snapshot, 'models'> | undefined;
 }
 
 /** The control plane's half of the ledger, running. */
@@ -56,7 +53,6 @@ export function startLedger(options: LedgerOptions): RunningLedger {
   });
   const reconciler = new Reconciler({
     book: new RedisIntentBook(redis),
-    snapshotFor: options.snapshotFor,
     logger,
     observer,
     leaseMs: options.leaseMs,

@@ -47,9 +47,8 @@ export async function processor(settings: Settings, index: number): Promise<unde
     leaseMs: settings.leaseSeconds * 1000,
   });
   const estimator = new OutputEstimator();
-  const snapshotFor = (version: string) => snapshots.get(version) ?? snapshots.current;
 
-  const onEntry = createAccessLogHandler({ ledger, observer: metrics, snapshotFor, estimator });
+  const onEntry = createAccessLogHandler({ ledger, observer: metrics, estimator });
   const onAccessLog = (message: StreamAccessLogsMessage): void => {
     for (const logged of message.httpLogs?.logEntry ?? []) {
       // One entry that cannot be read must not take those of other requests with it.
@@ -73,7 +72,6 @@ export async function processor(settings: Settings, index: number): Promise<unde
       elapsed: () => performance.now(),
       random: Math.random,
     }),
-    attempts: { snapshot: snapshotFor },
     maxMessageBytes: LARGEST_BODY_BYTES,
     serving: () => snapshots.current !== undefined && snapshots.keys.position !== undefined,
     onAccessLog,

@@ -59,7 +59,7 @@ function setUp() {
 describe('ConfigurationCenter', () => {
   it('publishes nothing and completes no key table while its first file is wrong', async () => {
     const { center, published } = setUp();
-    const onKeysComplete = vi.fn();
+    const onKeysComplete = vi.fn<() => void>();
     await center.start(fileOf(`${PROVIDER}---\nkind: Nonsense\n`), onKeysComplete);
     await center.onResources();
     expect(center.issues).not.toEqual([]);

@@ -1,4 +1,4 @@
-import type { Usage } from './usage.ts';
+import type { Price, Usage } from './usage.ts';
 import type { ErrorCode } from './errors.ts';
 
 /** Who counted the tokens: the provider, Limen or Envoy while it passed, or nobody (estimated from bytes). */
@@ -27,6 +27,23 @@ export interface Intent {
   readonly inputEstimate: number;
   /** Snapshot version that the request pinned. */
   readonly snapshot: string;
+  /** The model's price in that snapshot, which may be long gone when the request ends. */
+  readonly price?: Price | undefined;
+}
+
+/**
+ * What one cluster of a request stands for in the snapshot that the request pinned. It goes along with the
+ * request, since the worker that serves a later try need not have that snapshot: not yet, or no longer.
+ */
+export interface RequestTarget {
+  readonly cluster: string;
+  readonly provider: string;
+  /** Folder under src/providers. */
+  readonly type: string;
+  /** Name that the provider knows. */
+  readonly model: string;
+  readonly basePath: string;
+  readonly defaultMaxOutputTokens: number;
 }
 
 /** The Intent plus what only the front leg knows: the JSON in Envoy's dynamic metadata `limen.context`. */
@@ -37,6 +54,8 @@ export interface RequestContext extends Intent {
   readonly exposeUsage: boolean;
   /** How the answer goes back. */
   readonly mode: 'native' | 'strip' | 'processed';
+  /** Every cluster that a try may go to; none where the request was refused. */
+  readonly targets: readonly RequestTarget[];
   /** Microseconds that Limen took from the request's headers to its decision, waiting for the body left out. */
   readonly limenMicros: number;
 }

@@ -108,6 +108,19 @@ describe('snapshots', () => {
     });
   });
 
+  test('going back to one that the worker has dropped sends it whole', async () => {
+    const hub = newHub();
+    const worker = new LocalWorker(hub, 'w');
+    const versions = Array.from({ length: SNAPSHOTS_KEPT + 1 }, (_, index) => String(index));
+    for (const version of [...versions, '0']) {
+      hub.publishSnapshot(snapshotNamed(version));
+      worker.deliver();
+    }
+    expect(worker.store.current?.version).toBe('0');
+    expect(worker.delivered.at(-1)).toBe('snapshot');
+    await expect(hub.awaitAcknowledged('snapshot', '0', 0)).resolves.toMatchObject({ acknowledged: ['w'] });
+  });
+
   test('one that is refused leaves the last good one and is reported', async () => {
     const hub = newHub();
     const worker = new LocalWorker(hub, 'w');

@@ -1,6 +1,7 @@
 import type { KeyLog } from './key-log.ts';
 import { KeySync } from './key-sync.ts';
 import { encodeMessage, type Receipt, type ToControl } from './messages.ts';
+import { SNAPSHOTS_KEPT } from './store.ts';
 
 /** A snapshot as it was published: the same bytes for every worker, made when the first one needs them. */
 export interface PublishedSnapshot {
@@ -40,8 +41,8 @@ export class WorkerConnection {
   readonly #unanswered = new Map<string, string>();
   #worker = '';
   #blocked = false;
-  /** Versions that the worker has, said or sent. */
-  #versions = new Set<string>();
+  /** Versions that the worker has, said or sent, as it keeps them itself: oldest first, and no more than it keeps. */
+  #versions: readonly string[] = [];
   #sentOrdinal = 0;
   #answeredOrdinal = 0;
   #snapshotRefusal: { readonly ordinal: number; readonly message: string } | undefined;
@@ -99,7 +100,7 @@ export class WorkerConnection {
 
   #hello({ worker, snapshots, keys }: Extract<ToControl, { type: 'hello' }>): void {
     this.#worker = worker;
-    this.#versions = new Set(snapshots);
+    this.#versions = snapshots.slice(-SNAPSHOTS_KEPT);
     this.#snapshotInForce = snapshots.at(-1) ?? '';
     this.#keys.begin(keys);
     this.#send(encodeMessage({ type: 'welcome' }));
@@ -118,7 +119,7 @@ export class WorkerConnection {
     if (refusal === undefined) this.#snapshotInForce = version;
     else {
       this.#snapshotRefusal = { ordinal: receipt.ordinal, message: refusal };
-      this.#versions.delete(version);
+      this.#versions = this.#versions.filter((held) => held !== version);
     }
   }
 
@@ -135,9 +136,10 @@ export class WorkerConnection {
       if (snapshot.ordinal <= this.#sentOrdinal) continue;
       this.#sentOrdinal = snapshot.ordinal;
       const { ordinal, version } = snapshot;
-      const has = this.#versions.has(version);
+      const has = this.#versions.includes(version);
       if (has && snapshot !== current) continue;
-      this.#versions.add(version);
+      const others = this.#versions.filter((held) => held !== version);
+      this.#versions = [...others, version].slice(-SNAPSHOTS_KEPT);
       this.#unanswered.set(nameOf({ kind: 'snapshot', ordinal }), version);
       return has ? encodeMessage({ type: 'current', ordinal, version }) : snapshot.bytes();
     }

@@ -1,9 +1,7 @@
 import type { GatewayLogRow, IntentBook } from '../core/ledger.ts';
-import type { Snapshot } from '../core/snapshot.ts';
 import { makeUsage, priceUsd } from '../core/usage.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { readIntent, type SettleIntent } from './records.ts';
-import { modelOf } from './settle.ts';
 
 /** Who is told what happens, for metrics. */
 export interface ReconcilerObserver {
@@ -15,7 +13,6 @@ export interface ReconcilerObserver {
 
 export interface ReconcilerOptions {
   readonly book: IntentBook;
-  readonly snapshotFor: (version: string) => Pick<Snapshot, 'models'> | undefined;
   readonly logger: Logger;
   readonly observer: ReconcilerObserver;
   /** How long a request may go without a sign of life. Envoy gives one every 15 s. */
@@ -31,13 +28,9 @@ const MOST_AT_ONCE = 200;
  * estimated, since the upstream was most likely asked; its output, of which nothing is known, is not. A late
  * access log replaces the row with its own, of revision 2.
  */
-export function unsettledRow(
-  intent: SettleIntent,
-  snapshotFor: ReconcilerOptions['snapshotFor'],
-): GatewayLogRow {
-  const { inputEstimate, ...known } = intent;
+export function unsettledRow(intent: SettleIntent): GatewayLogRow {
+  const { inputEstimate, price, ...known } = intent;
   const usage = makeUsage({ input: inputEstimate });
-  const price = modelOf(snapshotFor(intent.snapshot), intent.model)?.price;
   return {
     ...known,
     revision: 1,
@@ -90,7 +83,7 @@ export class Reconciler {
 
   /** One round; returns how many requests were closed. Rejects where the store is away. */
   async reconcile(): Promise<number> {
-    const { book, leaseMs, observer, snapshotFor, logger } = this.#options;
+    const { book, leaseMs, observer, logger } = this.#options;
     const { intents, rows } = await book.backlog();
     observer.backlog(intents, rows);
     // The role outlives one missed round, so that it does not wander between healthy instances.
@@ -100,7 +93,7 @@ export class Reconciler {
       const lapsed = await book.lapsed(leaseMs, MOST_AT_ONCE);
       const closings = lapsed.flatMap(({ intentId, json }) => {
         const intent = readIntent(json);
-        if (intent !== undefined) return [{ intentId, row: unsettledRow(intent, snapshotFor) }];
+        if (intent !== undefined) return [{ intentId, row: unsettledRow(intent) }];
         logger.error({ intentId }, 'an open intent cannot be read');
         return [];
       });

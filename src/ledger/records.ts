@@ -5,6 +5,13 @@ import { ERROR_STATUS } from '../core/errors.ts';
 const text = z.string().catch('');
 const amount = z.number().nonnegative().catch(0);
 
+const priceSchema = z.object({
+  input: amount,
+  output: amount,
+  cachedInput: z.number().nonnegative().optional(),
+  cacheWrite: z.number().nonnegative().optional(),
+});
+
 /**
  * What the ledger reads of an Intent. It is read by whatever version runs when it is settled, so all but the
  * identity may be missing.
@@ -21,12 +28,14 @@ const intentSchema = z.object({
   stream: z.boolean().catch(false),
   inputEstimate: amount,
   snapshot: text,
+  price: priceSchema.optional().catch(undefined),
 }) satisfies z.ZodType<Partial<Intent>>;
 
 const contextSchema = intentSchema.extend({
   intentId: text,
   limenMicros: amount,
-}) satisfies z.ZodType<Partial<RequestContext>>;
+  targets: z.array(z.object({ cluster: text, provider: text, model: text })).catch([]),
+}) satisfies z.ZodType<Partial<Omit<RequestContext, 'targets'>>>;
 
 const rowErrors = ['', 'client_disconnected', 'unsettled'] as const;
 

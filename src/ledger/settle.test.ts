@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest';
-import type { Snapshot } from '../core/snapshot.ts';
 import type { AccessLogEntry } from './access-log-entry.ts';
 import { OutputEstimator } from './estimator.ts';
 import type { SettleContext } from './records.ts';
@@ -17,23 +16,15 @@ const context: SettleContext = {
   stream: true,
   inputEstimate: 500,
   snapshot: 'abc',
+  price: { input: 1, output: 10, cachedInput: 0.1, cacheWrite: 1.25 },
+  targets: ['provider/claude', 'provider/claude/converted'].map((cluster) => ({
+    cluster,
+    provider: 'claude',
+    model: 'claude-haiku',
+  })),
   intentId: '1-1',
   limenMicros: 321,
 };
-
-function snapshotFor(version: string): Pick<Snapshot, 'models'> | undefined {
-  if (version !== 'abc') return undefined;
-  return {
-    models: {
-      fast: {
-        name: 'fast',
-        targets: [{ provider: 'claude', model: 'claude-haiku', priority: 0, weight: 1 }],
-        price: { input: 1, output: 10, cachedInput: 0.1, cacheWrite: 1.25 },
-        usageChunk: 'hide',
-      },
-    },
-  };
-}
 
 function entry(over: Partial<AccessLogEntry> = {}): AccessLogEntry {
   return {
@@ -55,7 +46,7 @@ function entry(over: Partial<AccessLogEntry> = {}): AccessLogEntry {
 }
 
 function settle(over: Partial<AccessLogEntry> = {}, estimator = new OutputEstimator()) {
-  const settlement = settleFromAccessLog(entry(over), { snapshotFor, estimator });
+  const settlement = settleFromAccessLog(entry(over), { estimator });
   if (settlement === undefined) throw new Error('expected a row');
   return settlement;
 }
@@ -95,7 +86,7 @@ describe('settleFromAccessLog', () => {
   });
 
   it('ignores entries that are not ours, that are still open or that cannot be read', () => {
-    const dependencies = { snapshotFor, estimator: new OutputEstimator() };
+    const dependencies = { estimator: new OutputEstimator() };
     expect(settleFromAccessLog(entry({ context: undefined }), dependencies)).toBeUndefined();
     expect(settleFromAccessLog(entry({ context: '{' }), dependencies)).toBeUndefined();
     expect(settleFromAccessLog(entry({ context: '{"requestId":1}' }), dependencies)).toBeUndefined();
@@ -257,19 +248,17 @@ describe('settleFromAccessLog', () => {
 
 describe('two models of one provider', () => {
   const targets = [
-    { provider: 'claude', model: 'large', priority: 0, weight: 1 },
-    { provider: 'claude', model: 'small', priority: 1, weight: 1 },
+    { cluster: 'provider/claude/converted', provider: 'claude', model: 'large' },
+    { cluster: 'provider/claude/converted/1', provider: 'claude', model: 'small' },
   ];
-  const models = { fast: { name: 'fast', targets, usageChunk: 'hide' as const } };
   const rowOf = (upstreamCluster: string) => {
     const attempt = JSON.stringify({
       provider: 'claude',
       providerModel: 'large',
       errorCode: 'upstream_error',
     });
-    const last = entry({ upstreamCluster, attempt });
-    const dependencies = { snapshotFor: () => ({ models }), estimator: new OutputEstimator() };
-    return settleFromAccessLog(last, dependencies)?.row;
+    const last = entry({ context: JSON.stringify({ ...context, targets }), upstreamCluster, attempt });
+    return settleFromAccessLog(last, { estimator: new OutputEstimator() })?.row;
   };
 
   it('are told apart by the cluster, and the report of one is not taken for the other', () => {
@@ -281,13 +270,13 @@ describe('two models of one provider', () => {
   });
 });
 
-describe('a model with the name of what every object has', () => {
-  it.each(['constructor', '__proto__', 'toString'])('%s', (model) => {
+describe('a request without a price', () => {
+  it('costs nothing', () => {
     const { row } = settle({
-      context: JSON.stringify({ ...context, model, modelAsked: model }),
+      context: JSON.stringify({ ...context, price: undefined }),
       tokenUsage: { status: 'complete', inputTokens: 5, outputTokens: 5 },
     });
-    expect(row).toMatchObject({ model, providerModel: model, costUsd: 0 });
+    expect(row).toMatchObject({ providerModel: 'claude-haiku', costUsd: 0 });
   });
 });
 

@@ -1,6 +1,5 @@
-import { targetAmong, targetOfCluster } from '../core/gateway-names.ts';
+import { targetOfCluster } from '../core/gateway-names.ts';
 import type { GatewayLogRow, UsageSource } from '../core/ledger.ts';
-import type { Snapshot, SnapshotModel, SnapshotTarget } from '../core/snapshot.ts';
 import { makeUsage, priceUsd, type Usage } from '../core/usage.ts';
 import type { AccessLogEntry, EnvoyTokenUsage } from './access-log-entry.ts';
 import type { OutputEstimator } from './estimator.ts';
@@ -10,8 +9,6 @@ import { readRequestContext, type SettleContext } from './records.ts';
 
 /** What settling needs beside the entry. */
 export interface SettleDependencies {
-  /** The snapshot that a request pinned, or the nearest that is still known; undefined where none is. */
-  readonly snapshotFor: (version: string) => Pick<Snapshot, 'models'> | undefined;
   /** Is also taught, by answers whose usage the provider told. */
   readonly estimator: OutputEstimator;
 }
@@ -39,15 +36,12 @@ export function settleFromAccessLog(
 ): Settlement | undefined {
   const context = readRequestContext(entry.context);
   if (context === undefined || entry.kind !== 'end') return undefined;
-  const named = targetOfCluster(entry.upstreamCluster);
-  const provider = named?.provider ?? '';
-  const model = modelOf(dependencies.snapshotFor(context.snapshot), context.model);
-  const target = named && model && targetAmong(model.targets, named);
-  const nameOf = (one: SnapshotTarget): string => one.model ?? context.model;
-  const providerModel = target && nameOf(target);
-  const otherModels = (model?.targets ?? [])
-    .filter((one) => one.provider === provider && nameOf(one) !== providerModel)
-    .map(nameOf);
+  const provider = targetOfCluster(entry.upstreamCluster)?.provider ?? '';
+  const { targets, price } = context;
+  const providerModel = targets.find(({ cluster }) => cluster === entry.upstreamCluster)?.model;
+  const otherModels = targets
+    .filter((target) => target.provider === provider && target.model !== providerModel)
+    .map((target) => target.model);
   const attempt = reportOf(entry.attempt, provider, otherModels);
   const response = reportOf(entry.response, provider, otherModels);
   const { usage, source } = chargeOf(entry, context, [response, attempt], dependencies.estimator);
@@ -69,7 +63,7 @@ export function settleFromAccessLog(
     errorCode: errorCodeOfEntry(entry, [response, attempt]),
     usage,
     usageSource: source,
-    costUsd: model?.price === undefined ? 0 : priceUsd(usage, model.price),
+    costUsd: price === undefined ? 0 : priceUsd(usage, price),
     timeToFirstTokenMs: entry.firstUpstreamByteMs ?? 0,
     durationMs: entry.durationMs,
     limenMicros: context.limenMicros,
@@ -77,14 +71,6 @@ export function settleFromAccessLog(
     snapshot: context.snapshot,
   };
   return { row, intentId: context.intentId };
-}
-
-/** A Model by its name; a name may be one that every object has, such as `constructor`. */
-export function modelOf(
-  snapshot: Pick<Snapshot, 'models'> | undefined,
-  name: string,
-): SnapshotModel | undefined {
-  return snapshot !== undefined && Object.hasOwn(snapshot.models, name) ? snapshot.models[name] : undefined;
 }
 
 /** What a leg told, unless it was about a try on another provider, or on another model of this one. */

@@ -1,24 +1,16 @@
 import { LimenError, toLimenError } from '../core/errors.ts';
-import { targetAmong, targetOfCluster } from '../core/gateway-names.ts';
-import type { RequestContext } from '../core/ledger.ts';
-import type { Snapshot, SnapshotProvider } from '../core/snapshot.ts';
+import type { RequestContext, RequestTarget } from '../core/ledger.ts';
 import type { ConversionWarning } from '../formats/warnings.ts';
 import { FORMATS } from '../formats/index.ts';
 import type { FormatName } from '../formats/hub.ts';
 import { providerOf } from '../providers/index.ts';
 import { createResponseTransform, type ResponseTransform } from '../providers/response-transform.ts';
 import { convertRequest, type ConvertedRequest } from '../providers/translate.ts';
-import { resolveModel } from '../stages/route.ts';
-import { refusal, type Answer } from './front.ts';
+import { refusal, type Answer } from './answer.ts';
 import type { LegReportInput } from '../ledger/leg-report.ts';
 import { countedUsage } from './report.ts';
 
 export type { ResponseTransform } from '../providers/response-transform.ts';
-
-export interface AttemptDependencies {
-  /** The snapshot that the request pinned, or the one in force where that is no longer held. */
-  readonly snapshot: (version: string) => Snapshot | undefined;
-}
 
 /** Longest list of fields that a response header names. */
 const MAX_DROPPED_HEADER_LENGTH = 1024;
@@ -27,35 +19,31 @@ const MAX_DROPPED_HEADER_LENGTH = 1024;
 export class Attempt {
   readonly #context: RequestContext;
   readonly #format: FormatName;
-  readonly #provider: SnapshotProvider;
-  readonly #model: string;
+  readonly #target: RequestTarget;
   #warnings: readonly ConversionWarning[] = [];
 
-  /** Throws `unavailable` where the provider or the model is in no snapshot that this worker holds. */
-  constructor(context: RequestContext, cluster: string, dependencies: AttemptDependencies) {
-    const snapshot = dependencies.snapshot(context.snapshot);
-    const named = targetOfCluster(cluster);
-    const model = snapshot === undefined ? undefined : resolveModel(snapshot, context.modelAsked);
-    const target = named && model && targetAmong(model.targets, named);
-    const provider = target && snapshot?.providers[target.provider];
-    if (provider === undefined || target === undefined || !isFormat(context.format)) {
-      throw new LimenError('unavailable', 'The configuration of this model has just changed. Try again.');
+  /** Throws where Envoy tries a cluster that the front leg did not name. */
+  constructor(context: RequestContext, cluster: string) {
+    const target = context.targets.find((candidate) => candidate.cluster === cluster);
+    if (target === undefined || !isFormat(context.format)) {
+      throw new LimenError('internal_error', 'The gateway failed to handle this request.', {
+        cause: new Error(`a try on ${cluster} in format ${context.format} that nobody planned`),
+      });
     }
     this.#context = context;
     this.#format = context.format;
-    this.#provider = provider;
-    this.#model = target.model ?? context.model;
+    this.#target = target;
   }
 
   /** The request as this provider wants it. Throws what the conversion throws. */
   convert(body: Buffer): ConvertedRequest {
     const converted = convertRequest({
       format: this.#format,
-      provider: providerOf(this.#provider.type).type,
+      provider: providerOf(this.#target.type).type,
       body,
-      model: this.#model,
-      basePath: this.#provider.basePath,
-      defaultMaxOutputTokens: this.#provider.defaultMaxOutputTokens,
+      model: this.#target.model,
+      basePath: this.#target.basePath,
+      defaultMaxOutputTokens: this.#target.defaultMaxOutputTokens,
     });
     this.#warnings = converted.warnings;
     return converted;
@@ -70,7 +58,7 @@ export class Attempt {
   respond(status: number, headers: Readonly<Record<string, string>>): ResponseTransform {
     return createResponseTransform({
       format: this.#format,
-      provider: providerOf(this.#provider.type).type,
+      provider: providerOf(this.#target.type).type,
       status,
       headers,
       stream: this.#context.stream,
@@ -94,8 +82,8 @@ export class Attempt {
     return {
       ...countedUsage(transform.usage, transform.outcome === 'complete', transform.contentCharacters),
       ...(transform.error === undefined ? {} : { errorCode: transform.error.code }),
-      provider: this.#provider.name,
-      providerModel: this.#model,
+      provider: this.#target.provider,
+      providerModel: this.#target.model,
     };
   }
 }

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { ALL_CAPABILITIES } from '../core/capabilities.ts';
 import type { Snapshot } from '../core/snapshot.ts';
-import { FrontPipeline, type RequestHead } from './front.ts';
+import type { RequestHead } from './answer.ts';
+import { FrontPipeline } from './front.ts';
 
 const snapshot: Snapshot = {
   version: 'v',

@@ -1,15 +1,14 @@
-import { z } from 'zod';
 import type { EnvoyCapabilities } from '../core/capabilities.ts';
 import { LimenError, toLimenError } from '../core/errors.ts';
 import { CLUSTER_HEADER, CREDENTIAL_HEADERS, type RouteName } from '../core/gateway-names.ts';
 import type { Intent, Ledger, RequestContext } from '../core/ledger.ts';
 import type { Snapshot, SnapshotModel, SnapshotProvider, VirtualKey } from '../core/snapshot.ts';
-import type { Format, ListedModel, RequestInspection } from '../formats/format.ts';
+import type { Format, RequestInspection } from '../formats/format.ts';
 import type { FormatName } from '../formats/hub.ts';
 import { FORMATS } from '../formats/index.ts';
 import { providerOf } from '../providers/index.ts';
 import { rewriteRequest } from '../providers/translate.ts';
-import { authorizeModel, mayUseModel } from '../stages/authorize.ts';
+import { authorizeModel } from '../stages/authorize.ts';
 import { identify, readCredential, type KeyLookup } from '../stages/identify.ts';
 import {
   pickCluster,
@@ -20,30 +19,10 @@ import {
   type RoutePlan,
 } from '../stages/route.ts';
 
+import { refusal, tooLarge, type Answer, type RequestHead } from './answer.ts';
+import { listModels, modelNames, readiness } from './listing.ts';
+
 export type { ClusterGroup } from '../stages/route.ts';
-
-/** The head of a request as the front leg sees it. */
-export interface RequestHead {
-  readonly method: string;
-  /** Path and query. */
-  readonly path: string;
-  readonly requestId: string;
-  header(name: string): string | undefined;
-  /** The request has no body. */
-  readonly endOfStream: boolean;
-}
-
-/** An answer that Limen gives by itself. */
-export interface Answer {
-  readonly kind: 'answer';
-  readonly status: number;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: Buffer;
-  /** What went wrong, for metrics; undefined for a good answer. */
-  readonly error?: LimenError | undefined;
-  /** Makes it a row of the ledger; undefined where nobody was identified, or nothing was asked of a model. */
-  readonly context?: RequestContext | undefined;
-}
 
 /** The body is needed before anything can be decided. */
 export interface ReadBody {
@@ -91,8 +70,7 @@ const FORMAT_BY_PATH: Readonly<Record<string, FormatName>> = {
 const BODY_BYTES_PER_TOKEN = 4;
 /** Names are at most this long in resources; a longer one is nobody's. */
 const LONGEST_MODEL_NAME = 256;
-const modelListSchema = z.object({ data: z.array(z.unknown()) });
-const JSON_HEADERS = { 'content-type': 'application/json' };
+const NO_BODY = Buffer.alloc(0);
 
 /** The checkpoints of a request, in order: identify, authorize, route, admit. */
 export class FrontPipeline {
@@ -108,7 +86,7 @@ export class FrontPipeline {
     const [path, query] = splitOnce(head.path, '?');
     const format =
       FORMATS[FORMAT_BY_PATH[path] ?? (head.header('anthropic-version') === undefined ? 'chat' : 'messages')];
-    const refuse = (error: LimenError): Answer => refusal(format, error, head.requestId);
+    let refuse = (error: LimenError): Answer => refusal(format, error, head.requestId);
     try {
       const snapshot = this.#dependencies.snapshot();
       if (snapshot === undefined)
@@ -121,6 +99,13 @@ export class FrontPipeline {
       );
       if (path === '/v1/models' || path.startsWith('/v1/models/'))
         return listModels(format, snapshot, key, head, path);
+      const beforeBody = this.#dependencies.elapsed() - started;
+      const request = { head, query, path, format, snapshot, key, body: NO_BODY, beforeBody };
+      // From here on a refusal is somebody's, and so a row of the ledger.
+      refuse = (error) => ({
+        ...refusal(format, error, head.requestId),
+        context: refusedContext(this.#intentOf(request), beforeBody),
+      });
       if (head.method !== 'POST' || head.endOfStream) {
         throw new LimenError('invalid_request', `Send a POST request with a JSON body to ${path}.`, {
           ...(head.method === 'POST' ? {} : { status: 405 }),
@@ -129,26 +114,29 @@ export class FrontPipeline {
       const maxBytes = snapshot.gateway.limits.requestBody;
       const declared = Number(head.header('content-length') ?? '0');
       if (declared > maxBytes) throw tooLarge(maxBytes);
-      const beforeBody = this.#dependencies.elapsed() - started;
       return {
         kind: 'read',
         maxBytes,
         maxBytesInFlight: snapshot.gateway.limits.bytesInFlightPerWorker,
         refuse,
-        decide: async (body) => {
-          const request = { head, query, path, format, snapshot, key, body, beforeBody };
-          const known = { intent: this.#intentOf(request) };
-          const decisionStarted = this.#dependencies.elapsed();
-          try {
-            return await this.#decide(request, known, decisionStarted);
-          } catch (error) {
-            const micros = this.#dependencies.elapsed() - decisionStarted + beforeBody;
-            return { ...refuse(toLimenError(error)), context: refusedContext(known.intent, micros) };
-          }
-        },
+        decide: (body) => this.#decideOrRefuse({ ...request, body }),
       };
     } catch (error) {
       return refuse(toLimenError(error));
+    }
+  }
+
+  async #decideOrRefuse(request: DecidedRequest): Promise<Answer | Forward> {
+    const known = { intent: this.#intentOf(request) };
+    const started = this.#dependencies.elapsed();
+    try {
+      return await this.#decide(request, known, started);
+    } catch (error) {
+      const milliseconds = this.#dependencies.elapsed() - started + request.beforeBody;
+      return {
+        ...refusal(request.format, toLimenError(error), request.head.requestId),
+        context: refusedContext(known.intent, milliseconds),
+      };
     }
   }
 
@@ -177,7 +165,7 @@ export class FrontPipeline {
     const modelAsked = inspection.model.slice(0, LONGEST_MODEL_NAME);
     known.intent = { ...known.intent, modelAsked, stream: inspection.stream };
     const model = findModel(snapshot, key, inspection.model);
-    known.intent = { ...known.intent, model: model.name };
+    known.intent = { ...known.intent, model: model.name, price: model.price };
     authorizeModel(key, model.name);
     const plan = planRoute(
       snapshot,
@@ -204,6 +192,7 @@ export class FrontPipeline {
         ...intent,
         intentId,
         mode: plan.mode,
+        targets: plan.targets,
         exposeUsage: inspection.includeUsage || model.usageChunk === 'show',
         limenMicros: Math.round((elapsed() - started + request.beforeBody) * 1000),
       },
@@ -261,86 +250,10 @@ function refusedContext(intent: Intent, milliseconds: number): RequestContext {
     ...intent,
     intentId: '',
     mode: 'native',
+    targets: [],
     exposeUsage: false,
     limenMicros: Math.round(milliseconds * 1000),
   };
-}
-
-export function tooLarge(maxBytes: number): LimenError {
-  return new LimenError(
-    'request_too_large',
-    `The request body is larger than the ${Math.floor(maxBytes / 1024)} KiB that this gateway takes.`,
-  );
-}
-
-export function refusal(format: Format, error: LimenError, requestId: string): Answer {
-  return {
-    kind: 'answer',
-    status: error.status,
-    headers: {
-      ...JSON_HEADERS,
-      ...(error.retryAfterSeconds === undefined ? {} : { 'retry-after': String(error.retryAfterSeconds) }),
-      ...(error.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
-    },
-    body: format.encodeError(error, requestId),
-    error,
-  };
-}
-
-function readiness(snapshot: Snapshot): Answer {
-  const ready = Object.keys(snapshot.providers).length > 0;
-  return {
-    kind: 'answer',
-    status: ready ? 200 : 503,
-    headers: JSON_HEADERS,
-    body: Buffer.from(
-      `${JSON.stringify({ status: ready ? 'ready' : 'no provider is configured', snapshot: snapshot.version })}\n`,
-    ),
-  };
-}
-
-function modelNames(snapshot: Snapshot, key: VirtualKey): readonly string[] {
-  return Object.keys(snapshot.models).filter((name) => mayUseModel(key, name));
-}
-
-/** Models as `/v1/models` lists them: only what the key may use. */
-function listModels(
-  format: Format,
-  snapshot: Snapshot,
-  key: VirtualKey,
-  head: RequestHead,
-  path: string,
-): Answer {
-  if (head.method !== 'GET')
-    throw new LimenError('invalid_request', `Send a GET request to ${path}.`, { status: 405 });
-  const listed = modelNames(snapshot, key).map((name): ListedModel => ({
-    id: name,
-    ownedBy: snapshot.models[name]?.targets[0]?.provider ?? 'limen',
-    created: 0,
-  }));
-  const wanted = path.slice('/v1/models/'.length);
-  if (path === '/v1/models' || wanted === '') {
-    return { kind: 'answer', status: 200, headers: JSON_HEADERS, body: format.modelsList(listed) };
-  }
-  const name = decodedName(wanted);
-  const model = listed.find(({ id }) => id === name);
-  if (model === undefined) throw unknownModel(name, modelNames(snapshot, key));
-  return { kind: 'answer', status: 200, headers: JSON_HEADERS, body: onlyModel(format.modelsList([model])) };
-}
-
-/** A name with an escape that is none is nobody's, as it stands. */
-function decodedName(segment: string): string {
-  try {
-    return decodeURIComponent(segment);
-  } catch {
-    return segment;
-  }
-}
-
-/** Every API shows a single model as it shows it within a list. */
-function onlyModel(list: Buffer): Buffer {
-  const { data } = modelListSchema.parse(JSON.parse(list.toString('utf8')));
-  return Buffer.from(JSON.stringify(data[0]));
 }
 
 function findModel(snapshot: Snapshot, key: VirtualKey, asked: string): SnapshotModel {

@@ -3,6 +3,13 @@ import { CONTEXT_NAMESPACE } from '../core/gateway-names.ts';
 import type { RequestContext } from '../core/ledger.ts';
 import type { ProcessingRequest } from '../envoy-protocol/messages.ts';
 
+const priceSchema = z.object({
+  input: z.number(),
+  output: z.number(),
+  cachedInput: z.number().optional(),
+  cacheWrite: z.number().optional(),
+});
+
 const contextSchema = z.object({
   requestId: z.string(),
   time: z.number(),
@@ -15,9 +22,20 @@ const contextSchema = z.object({
   stream: z.boolean(),
   inputEstimate: z.number(),
   snapshot: z.string(),
+  price: priceSchema.optional(),
   intentId: z.string(),
   exposeUsage: z.boolean(),
   mode: z.enum(['native', 'strip', 'processed']),
+  targets: z.array(
+    z.object({
+      cluster: z.string(),
+      provider: z.string(),
+      type: z.string(),
+      model: z.string(),
+      basePath: z.string(),
+      defaultMaxOutputTokens: z.number(),
+    }),
+  ),
   limenMicros: z.number(),
 }) satisfies z.ZodType<RequestContext>;
 

@@ -4,7 +4,8 @@ import type { RequestContext } from '../core/ledger.ts';
 import type { ProcessorProtocol } from '../envoy-protocol/codecs.ts';
 import type { HttpHeaders, ProcessingRequest, ProcessingResponse } from '../envoy-protocol/messages.ts';
 import { jsonToStruct } from '../envoy-protocol/values.ts';
-import { tooLarge, type Answer, type Forward, type FrontPipeline, type ReadBody } from '../pipeline/front.ts';
+import { tooLarge, type Answer } from '../pipeline/answer.ts';
+import type { Forward, FrontPipeline, ReadBody } from '../pipeline/front.ts';
 import type { Exchange, LegHandler } from './exchange.ts';
 import { clusterOrder, headerMutation, HeaderView, immediateResponse } from './replies.ts';
 

@@ -8,7 +8,8 @@ import {
 } from '../envoy-protocol/messages.ts';
 import { PRIORITY_GROUPS_OVERRIDE_TYPE, type ProcessorProtocol } from '../envoy-protocol/codecs.ts';
 import { headerText } from '../envoy-protocol/values.ts';
-import type { Answer, ClusterGroup } from '../pipeline/front.ts';
+import type { Answer } from '../pipeline/answer.ts';
+import type { ClusterGroup } from '../pipeline/front.ts';
 
 /** Reads headers by lower-case name; a header that came twice is joined as HTTP says. */
 export class HeaderView {

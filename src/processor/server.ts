@@ -14,8 +14,8 @@ import {
   type ProcessorProtocol,
 } from '../envoy-protocol/codecs.ts';
 import type { StreamAccessLogsMessage } from '../envoy-protocol/access-log-messages.ts';
-import type { AttemptDependencies } from '../pipeline/attempt.ts';
-import type { Answer, FrontPipeline } from '../pipeline/front.ts';
+import type { Answer } from '../pipeline/answer.ts';
+import type { FrontPipeline } from '../pipeline/front.ts';
 import { Exchange, type LegHandler, type RawCall } from './exchange.ts';
 import { BytesInFlight, FrontLeg } from './front-leg.ts';
 import { grpc } from './grpc.ts';
@@ -35,7 +35,6 @@ const NOTICE_MS = 2500;
 export interface ProcessorServerOptions {
   readonly protocol: ProcessorProtocol;
   readonly front: FrontPipeline;
-  readonly attempts: AttemptDependencies;
   /** Largest request body in bytes: the largest message is a little more. */
   readonly maxMessageBytes: number;
   /** Whether this worker can decide on requests; Envoy sends it none while it can't. */
@@ -145,7 +144,7 @@ export class ProcessorServer {
   }
 
   #handler(leg: string, exchange: Exchange): LegHandler {
-    if (leg === 'upstream') return new UpstreamLeg(exchange, this.#options.attempts);
+    if (leg === 'upstream') return new UpstreamLeg(exchange);
     if (leg === 'response') return new ResponseLeg(exchange);
     return new FrontLeg({
       exchange,

@@ -2,7 +2,7 @@ import { LimenError } from '../core/errors.ts';
 import { ATTEMPT_NAMESPACE } from '../core/gateway-names.ts';
 import type { HttpHeaders, ProcessingRequest, ProcessingResponse } from '../envoy-protocol/messages.ts';
 import { jsonToStruct } from '../envoy-protocol/values.ts';
-import { Attempt, type AttemptDependencies, type ResponseTransform } from '../pipeline/attempt.ts';
+import { Attempt, type ResponseTransform } from '../pipeline/attempt.ts';
 import { ReportSchedule } from '../pipeline/report.ts';
 import { readContext } from './context.ts';
 import type { Exchange, LegHandler } from './exchange.ts';
@@ -11,14 +11,12 @@ import { headerMutation, HeaderView, immediateResponse } from './replies.ts';
 /** One try on one provider: its request is converted when its body is whole, its answer as it comes. */
 export class UpstreamLeg implements LegHandler {
   readonly #exchange: Exchange;
-  readonly #dependencies: AttemptDependencies;
   readonly #schedule = new ReportSchedule();
   #attempt: Attempt | undefined;
   #transform: ResponseTransform | undefined;
 
-  constructor(exchange: Exchange, dependencies: AttemptDependencies) {
+  constructor(exchange: Exchange) {
     this.#exchange = exchange;
-    this.#dependencies = dependencies;
   }
 
   onMessage(message: ProcessingRequest): Promise<void> | undefined {
@@ -39,7 +37,7 @@ export class UpstreamLeg implements LegHandler {
   #onRequestHeaders(message: ProcessingRequest): Promise<void> | undefined {
     const attributes = Object.values(message.attributes)[0];
     const cluster = attributes?.fields['xds.cluster_name']?.stringValue ?? '';
-    this.#attempt = new Attempt(readContext(message), cluster, this.#dependencies);
+    this.#attempt = new Attempt(readContext(message), cluster);
     return this.#exchange.send({ requestHeaders: { response: {} } });
   }
 

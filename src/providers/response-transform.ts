@@ -6,12 +6,14 @@ import type {
   StreamDecoder,
   StreamEncoder,
   StreamLimits,
+  UsageStrip,
 } from '../formats/format.ts';
 import type { FormatName, HubEvent, HubResponse } from '../formats/hub.ts';
 import { FORMATS } from '../formats/index.ts';
 import type { ReasoningCarrier } from '../formats/reasoning.ts';
 import { responseEvents } from '../formats/replay.ts';
 import { clientStatus } from '../formats/upstream-error.ts';
+import { createUsageReader, type UsageReader } from '../formats/usage-reader.ts';
 import { type ConversionWarning, WarningList } from '../formats/warnings.ts';
 import { PROVIDERS } from './index.ts';
 import type { Provider, ProviderType } from './provider.ts';
@@ -98,6 +100,10 @@ export function createResponseTransform(options: ResponseTransformOptions): Resp
   }
   if (options.status >= 400) return new ErrorTransform(options, undefined);
   const isEventStream = contentType.includes('text/event-stream');
+  const isSameFormat = PROVIDERS[options.provider].format === options.format;
+  if (isSameFormat && (options.stream ? isEventStream : contentType.includes('json'))) {
+    return new PassingTransform(options);
+  }
   if (options.stream && (isEventStream || contentType === '')) return new StreamTransform(options);
   if (isEventStream) return new ErrorTransform(options, 'The upstream sent a stream that was not asked for.');
   if (options.stream && !contentType.includes('json')) {
@@ -228,6 +234,68 @@ class StreamTransform extends Transform {
       if (this.outcome === 'truncated') this.#encoder.write({ kind: 'error', error: this.fail(error) });
     }
     return this.#encoder.take();
+  }
+}
+
+/**
+ * An answer in the client's own format: it passes byte for byte (every candidate, every unknown field), but for a
+ * usage report that the client did not ask for. What it tells is read beside it.
+ */
+class PassingTransform extends Transform {
+  override readonly streams = true;
+  readonly #decoder: StreamDecoder | undefined;
+  readonly #reader: UsageReader | undefined;
+  readonly #strip: UsageStrip | undefined;
+  #unreadable = false;
+  #broken = false;
+
+  constructor(options: ResponseTransformOptions) {
+    super(options, options.status, {});
+    if (!options.stream) {
+      this.#reader = createUsageReader(this.format, false, this.limits.maxBodyBytes);
+      return;
+    }
+    this.#decoder = this.format.createStreamDecoder((event) => this.observe(event), this.limits);
+    if (!options.exposeUsage) this.#strip = this.format.createUsageStrip?.(this.limits.maxEventBytes);
+  }
+
+  protected onChunk(chunk: Buffer): Buffer {
+    this.#reader?.push(chunk);
+    this.#read((decoder) => decoder.push(chunk));
+    return this.#stripped((strip) => strip.push(chunk), chunk);
+  }
+
+  protected onEnd(): Buffer {
+    this.#reader?.end();
+    this.#read((decoder) => decoder.end());
+    const rest = this.#stripped((strip) => strip.end(), NOTHING);
+    this.usage ??= this.#reader?.usage;
+    // Of a stream that could not be followed nobody knows whether it is whole: it is what the provider sent.
+    if (this.outcome === 'truncated' && (this.#decoder === undefined || this.#unreadable)) {
+      this.outcome = 'complete';
+    }
+    return rest;
+  }
+
+  /** A stream that cannot be followed is still the client's to read. */
+  #read(step: (decoder: StreamDecoder) => void): void {
+    if (this.#decoder === undefined || this.#unreadable || this.outcome !== 'truncated') return;
+    try {
+      step(this.#decoder);
+    } catch {
+      this.#unreadable = true;
+    }
+  }
+
+  #stripped(step: (strip: UsageStrip) => Buffer, passed: Buffer): Buffer {
+    if (this.#broken) return NOTHING;
+    if (this.#strip === undefined) return passed;
+    try {
+      return step(this.#strip);
+    } catch (cause) {
+      this.#broken = true;
+      return Buffer.from(this.format.encodeStreamError(this.fail(cause), this.context.requestId));
+    }
   }
 }
 

@@ -2,6 +2,7 @@ import type { EnvoyCapabilities } from '../core/capabilities.ts';
 import { LimenError } from '../core/errors.ts';
 import { convertedCluster, plainCluster, type RouteName } from '../core/gateway-names.ts';
 import { nearestNames } from '../core/nearest.ts';
+import type { RequestTarget } from '../core/ledger.ts';
 import type { Snapshot, SnapshotModel, SnapshotProvider, SnapshotTarget } from '../core/snapshot.ts';
 
 /** What routing must know of a provider: its own format, and where that format's requests go. */
@@ -31,6 +32,8 @@ export interface RoutePlan {
   readonly route: RouteName;
   readonly mode: 'native' | 'strip' | 'processed';
   readonly groups: readonly ClusterGroup[];
+  /** What each of the clusters stands for. */
+  readonly targets: readonly RequestTarget[];
   /** Path for the upstream; undefined where each try sets its own. */
   readonly path: string | undefined;
   /** Model name to write into the body; undefined where it stays or each try writes its own. */
@@ -77,6 +80,7 @@ export function resolveModel(snapshot: Snapshot, asked: string): SnapshotModel |
 }
 
 interface ResolvedTarget extends SnapshotTarget {
+  readonly resolved: SnapshotProvider;
   readonly shape: ProviderShape;
   /** Counts the targets of one provider, from 0. */
   readonly ordinal: number;
@@ -99,7 +103,9 @@ export function planRoute(
     const provider = snapshot.providers[target.provider];
     const ordinal = seen.get(target.provider) ?? 0;
     seen.set(target.provider, ordinal + 1);
-    return provider === undefined ? [] : [{ ...target, shape: shapeOf(provider), ordinal }];
+    return provider === undefined
+      ? []
+      : [{ ...target, resolved: provider, shape: shapeOf(provider), ordinal }];
   });
   const first = targets[0];
   if (first === undefined) {
@@ -114,12 +120,21 @@ export function planRoute(
   );
   const clusterOf = ({ provider, ordinal }: ResolvedTarget): string =>
     alike ? plainCluster(provider) : convertedCluster(provider, ordinal);
+  const requestTargets = targets.map((target): RequestTarget => ({
+    cluster: clusterOf(target),
+    provider: target.provider,
+    type: target.resolved.type,
+    model: nameOf(target),
+    basePath: target.resolved.basePath,
+    defaultMaxOutputTokens: target.resolved.defaultMaxOutputTokens,
+  }));
   const kind = request.stream ? 'stream' : 'whole';
   if (!alike) {
     return {
       route: `converted/${kind}`,
       mode: 'processed',
       groups: groupByPriority(targets, clusterOf),
+      targets: requestTargets,
       path: undefined,
       model: undefined,
       requestUsage: false,
@@ -132,6 +147,7 @@ export function planRoute(
     route: `${native ? 'native' : 'response'}/${request.format === 'messages' ? 'messages' : 'chat'}/${kind}`,
     mode: native ? 'native' : 'strip',
     groups: groupByPriority(targets, clusterOf),
+    targets: requestTargets,
     path: first.shape.path,
     model: nameOf(first) === asked ? undefined : nameOf(first),
     requestUsage,

@@ -293,9 +293,8 @@ export class DataPlane {
   /** The ledger rows of the requests that have ended. */
   get rows(): readonly GatewayLogRow[] {
     const estimator = new OutputEstimator();
-    const snapshot = this.snapshot;
     return this.accessLog.flatMap((entry) => {
-      const settlement = settleFromAccessLog(entry, { snapshotFor: () => snapshot, estimator });
+      const settlement = settleFromAccessLog(entry, { estimator });
       return settlement === undefined ? [] : [settlement.row];
     });
   }

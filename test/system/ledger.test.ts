@@ -23,15 +23,17 @@ import { TestClickHouse } from '../support/clickhouse.ts';
 import { TestRedis } from '../support/redis.ts';
 
 const logger = createLogger('test', 'silent');
-const models = {
-  fast: {
-    name: 'fast',
-    targets: [{ provider: 'openai', model: 'gpt', priority: 0, weight: 1 }],
-    price: { input: 1_000, output: 10_000 },
-    usageChunk: 'hide' as const,
+const price = { input: 1_000, output: 10_000 };
+const targets = [
+  {
+    cluster: 'provider/openai',
+    provider: 'openai',
+    type: 'openai',
+    model: 'gpt',
+    basePath: '/v1',
+    defaultMaxOutputTokens: 1,
   },
-};
-const snapshotFor = () => ({ models });
+];
 
 let redisServer: TestRedis;
 let clickhouseServer: TestClickHouse;
@@ -72,12 +74,10 @@ function installation(domain: string = randomUUID()) {
   const onAccessLog = createAccessLogHandler({
     ledger,
     observer: metrics,
-    snapshotFor,
     estimator: new OutputEstimator(),
   });
   const reconciler = new Reconciler({
     book,
-    snapshotFor,
     logger,
     observer: control,
     leaseMs: 0,
@@ -101,13 +101,14 @@ function intent(requestId: string): Intent {
     stream: false,
     inputEstimate: 7,
     snapshot: 'abc',
+    price,
   };
 }
 
 function accessLog(admitted: Intent, intentId: string, over: Partial<AccessLogEntry> = {}): AccessLogEntry {
   return {
     kind: 'end',
-    context: JSON.stringify({ ...admitted, intentId, mode: 'native', limenMicros: 100 }),
+    context: JSON.stringify({ ...admitted, intentId, mode: 'native', targets, limenMicros: 100 }),
     attempt: undefined,
     response: undefined,
     tokenUsage: { status: 'complete', inputTokens: 10, outputTokens: 20 },

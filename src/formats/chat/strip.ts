@@ -7,6 +7,8 @@ import { findMember, readMember, scanTopLevel } from '../json/scan.ts';
 import { LimenError } from '../../core/errors.ts';
 import { decodeChatUsage } from './usage.ts';
 
+/** A chunk that says that it is not the last; servers differ in their white space. */
+const NO_FINISH = /"finish_reason"\s*:\s*null/;
 const USAGE_KEY = '"usage"';
 const NO_GUARDED_KEYS: ReadonlySet<string> = new Set();
 const REMOVE_USAGE: ReadonlyMap<string, undefined> = new Map([['usage', undefined]]);
@@ -64,7 +66,7 @@ export class ChatUsageStrip implements UsageStrip {
 
   #watch(block: Buffer): void {
     if (block.length <= MAX_DONE_BYTES && block.includes('[DONE]')) this.#done = true;
-    else if (block.includes('"finish_reason"') && !block.includes('"finish_reason":null'))
+    else if (block.includes('"finish_reason"') && !NO_FINISH.test(block.toString('latin1')))
       this.#sawFinish = true;
     else if (block.includes('"error"')) this.#sawError ||= hasErrorMember(block);
   }

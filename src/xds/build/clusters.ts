@@ -10,8 +10,10 @@ const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const UNLIMITED = 1_000_000;
 /** Room for headers and framing beside the largest body. */
 const BUFFER_MARGIN_BYTES = 1_048_576;
-/** A chunk of the largest body, so that one gRPC exchange is not slowed by window updates. */
-const PROCESSOR_WINDOW_BYTES = 4_194_304;
+/** The largest answer that a worker takes in one piece, and the margin. */
+const LEAST_WINDOW_BYTES = 33 * 1_048_576;
+/** Exchanges whose whole window one slow client each may take before others on the connection feel it. */
+const PROCESSOR_WINDOWS = 4;
 /** Requests that a connection to a worker carries at once. */
 const PROCESSOR_STREAMS = 1024;
 
@@ -48,11 +50,17 @@ function circuitBreakers(): ProtoMessage {
   };
 }
 
-function http2(): ProtoMessage {
+/**
+ * A stream's window is also the mark at which Envoy stops reading from the provider for a worker that is slower.
+ * Envoy 1.40 dies (SIGSEGV) when an exchange of an upstream filter falls below that mark after the provider's
+ * stream has ended, so the mark is as large as the largest answer that a worker takes in one piece.
+ */
+function http2(gateway: SnapshotGateway): ProtoMessage {
+  const window = Math.max(bufferBytes(gateway), LEAST_WINDOW_BYTES);
   return {
     max_concurrent_streams: PROCESSOR_STREAMS,
-    initial_stream_window_size: PROCESSOR_WINDOW_BYTES,
-    initial_connection_window_size: PROCESSOR_WINDOW_BYTES * 4,
+    initial_stream_window_size: window,
+    initial_connection_window_size: window * PROCESSOR_WINDOWS,
     connection_keepalive: { interval: duration(1), timeout: duration(3) },
   };
 }
@@ -62,7 +70,7 @@ function http2(): ProtoMessage {
  * either, so its connections are closed and the exchanges that hang on it end. A draining one fails the
  * health check alone, so that what it has begun is finished.
  */
-export function processorCluster(socketPaths: readonly string[]): TypedMessage {
+export function processorCluster(socketPaths: readonly string[], gateway: SnapshotGateway): TypedMessage {
   return typed(CLUSTER, {
     name: PROCESSOR_CLUSTER,
     type: 'STATIC',
@@ -86,7 +94,9 @@ export function processorCluster(socketPaths: readonly string[]): TypedMessage {
     ],
     circuit_breakers: circuitBreakers(),
     typed_extension_protocol_options: {
-      [HTTP_OPTIONS]: typed(HTTP_OPTIONS, { explicit_http_config: { http2_protocol_options: http2() } }),
+      [HTTP_OPTIONS]: typed(HTTP_OPTIONS, {
+        explicit_http_config: { http2_protocol_options: http2(gateway) },
+      }),
     },
   });
 }
@@ -105,6 +115,11 @@ function cleanRequestFilter(): ProtoMessage {
           ...CREDENTIAL_HEADERS.map((header) => ({ remove: header })),
           { remove: 'x-request-id' },
           { remove: 'cookie' },
+          { remove: 'proxy-authorization' },
+          { remove: 'x-http-method-override' },
+          // Accounts belong to a credential, and the credential here is the gateway's.
+          { remove: 'openai-organization' },
+          { remove: 'openai-project' },
           removePrefix('x-envoy-'),
           removePrefix('x-forwarded-'),
           removePrefix('x-limen-'),
@@ -127,6 +142,8 @@ function cleanResponseFilter(): ProtoMessage {
           removePrefix('x-limen-'),
           removePrefix('x-envoy-'),
           { remove: 'set-cookie' },
+          { remove: 'openai-organization' },
+          { remove: 'anthropic-organization-id' },
           // About the provider's own address, never about the gateway's.
           { remove: 'alt-svc' },
           { remove: 'strict-transport-security' },

@@ -75,12 +75,13 @@ const LOCAL_REPLIES: readonly LocalReply[] = [
     message: 'The gateway is overloaded. Try again shortly.',
     flags: ['OM'],
   },
-  { code: 'unavailable', message: 'No provider of this model is available.', flags: ['UH', 'NC', 'UO'] },
   {
+    // A path without a route has no cluster either, so this stands before that.
     code: 'not_found',
     message: 'There is nothing at this path. Try /v1/chat/completions, /v1/messages or /v1/models.',
     status: 404,
   },
+  { code: 'unavailable', message: 'No provider of this model is available.', flags: ['UH', 'NC', 'UO'] },
   { code: 'request_timeout', message: 'The request did not arrive in time.', status: 408 },
   { code: 'request_too_large', message: 'The request body is larger than this gateway takes.', status: 413 },
   {

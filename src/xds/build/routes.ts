@@ -24,6 +24,8 @@ import { refusalsOfProvider } from './local-replies.ts';
 /** The cluster of the control plane's HTTP server, which the bootstrap holds. */
 export const ADMIN_CLUSTER = 'limen_admin';
 export const GATEWAY_ROUTES = 'gateway';
+/** The name of no cluster. */
+const NO_CLUSTER = 'limen_none';
 
 /**
  * Statuses, beside the 5xx, that another try may mend: a refusal of the gateway's own account (another provider
@@ -86,7 +88,7 @@ function clusterChoice(capabilities: EnvoyCapabilities): ProtoMessage {
           {
             override_metadata_namespace: ORDER_NAMESPACE,
             // Never used: every request that comes here names its own order. The API wants one.
-            priority_groups: [{ name: 'none', clusters: [{ cluster_name: 'limen_none', weight: 1 }] }],
+            priority_groups: [{ name: 'none', clusters: [{ cluster_name: NO_CLUSTER, weight: 1 }] }],
           },
         ),
       },
@@ -138,6 +140,11 @@ function corsPolicy(gateway: SnapshotGateway): ProtoMessage {
   };
 }
 
+/** An answer of Envoy's own. A direct response would be simpler, but Envoy's CORS filter leaves those out. */
+function answeredByEnvoy(status: 'SERVICE_UNAVAILABLE' | 'NOT_FOUND'): ProtoMessage {
+  return { cluster: NO_CLUSTER, cluster_not_found_response_code: status };
+}
+
 /** The one route configuration of the public listener. It doesn't change with models or keys. */
 export function gatewayRoutes(gateway: SnapshotGateway, capabilities: EnvoyCapabilities): TypedMessage {
   const paths = RESPONSE_PATHS.filter((path) => capabilities.nativeUsage || !path.startsWith('native/'));
@@ -172,12 +179,12 @@ export function gatewayRoutes(gateway: SnapshotGateway, capabilities: EnvoyCapab
             name: 'front',
             match,
             // Reached only if the front leg let a request through without deciding: a fault, so fail closed.
-            direct_response: { status: 503 },
+            route: answeredByEnvoy('SERVICE_UNAVAILABLE'),
           })),
           {
             name: 'unknown',
             match: { prefix: '/' },
-            direct_response: { status: 404 },
+            route: answeredByEnvoy('NOT_FOUND'),
             typed_per_filter_config: ROUTER_DISABLED_FRONT,
           },
         ],

@@ -88,7 +88,6 @@ export class TestWorker {
         },
       },
       front,
-      attempts: { snapshot: (version) => this.#snapshots.find((one) => one.version === version) },
       maxMessageBytes: options.maxMessageBytes,
       serving: () => this.#snapshots.length > 0,
       onAccessLog: (message) => {
