@@ -237,9 +237,8 @@ describe('settleFromAccessLog', () => {
   });
 
   it('costs nothing where the price is not known', () => {
-    const gone = JSON.stringify({ ...context, snapshot: 'gone' });
     const { row } = settle({
-      context: gone,
+      context: JSON.stringify({ ...context, price: undefined, targets: [] }),
       tokenUsage: { status: 'complete', inputTokens: 5, outputTokens: 5 },
     });
     expect(row).toMatchObject({ costUsd: 0, providerModel: 'fast', usage: { total: 10 } });
@@ -267,16 +266,6 @@ describe('two models of one provider', () => {
       errorCode: 'upstream_error',
     });
     expect(rowOf('provider/claude/converted/1')).toMatchObject({ providerModel: 'small', errorCode: '' });
-  });
-});
-
-describe('a request without a price', () => {
-  it('costs nothing', () => {
-    const { row } = settle({
-      context: JSON.stringify({ ...context, price: undefined }),
-      tokenUsage: { status: 'complete', inputTokens: 5, outputTokens: 5 },
-    });
-    expect(row).toMatchObject({ providerModel: 'claude-haiku', costUsd: 0 });
   });
 });
 

@@ -8,12 +8,21 @@ import { readContext } from './context.ts';
 import type { Exchange, LegHandler } from './exchange.ts';
 import { headerMutation, HeaderView, immediateResponse } from './replies.ts';
 
+/**
+ * Largest answer that passes an upstream leg, before and after its conversion. Envoy 1.40 dies (SIGSEGV) when a
+ * buffer before or behind such a leg runs full and empties again after the provider's stream has ended; the
+ * buffers of Envoy's configuration are sized so that an answer within this limit fills none.
+ */
+const MAX_STREAM_BYTES = 32 * 1_048_576;
+
 /** One try on one provider: its request is converted when its body is whole, its answer as it comes. */
 export class UpstreamLeg implements LegHandler {
   readonly #exchange: Exchange;
   readonly #schedule = new ReportSchedule();
   #attempt: Attempt | undefined;
   #transform: ResponseTransform | undefined;
+  #received = 0;
+  #delivered = 0;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
@@ -106,6 +115,11 @@ export class UpstreamLeg implements LegHandler {
     if (!transform.streams) return endOfStream ? this.#wholeAnswer(attempt, transform, true) : undefined;
     const last = endOfStream ? transform.end() : undefined;
     const body = last === undefined || last.length === 0 ? passed : Buffer.concat([passed, last]);
+    this.#received += chunk.length;
+    this.#delivered += body.length;
+    if (Math.max(this.#received, this.#delivered) > MAX_STREAM_BYTES) {
+      return this.#breakOff(Buffer.alloc(0), attempt, transform);
+    }
     if (endOfStream && transform.outcome === 'truncated') return this.#breakOff(body, attempt, transform);
     const due = this.#schedule.due(transform.usage !== undefined, endOfStream);
     const report = due ? this.#report(attempt, transform) : undefined;

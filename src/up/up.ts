@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { flagOf, variableOf, type Environment, type Settings } from '../config/env.ts';
 import { findEnvoy, findPostgres, findRedisServer } from './binaries.ts';
 import { Board, type Terminal } from './board.ts';
@@ -16,7 +17,8 @@ import { postgresChild } from './postgres.ts';
 import { identify } from './process-identity.ts';
 import { redisChild } from './redis.ts';
 import { Supervisor } from './supervisor.ts';
-import { removeUpState, writeUpState } from './up-state.ts';
+import { StartError } from './start-error.ts';
+import { readUpState, removeUpState, writeUpState } from './up-state.ts';
 import { startWatchdog } from './watchdog.ts';
 
 export interface UpOptions {
@@ -146,6 +148,30 @@ async function prepareFolders(
   return { pidFiles, logs };
 }
 
+/** By then an instance whose parent was killed has begun to stop. */
+const STOP_BEGINS_WITHIN_MS = 1_000;
+/** Beside its drain time, what an instance takes to stop. */
+const STOP_TAKES_MS = 20_000;
+
+/** Takes the data folder; waits for an instance that is on its way out, as after a start that was killed. */
+async function lockOnceStopped(settings: Settings, board: Board): Promise<() => void> {
+  const asked = Date.now();
+  const isStopping = () =>
+    readUpState(settings)?.children.some(({ state }) => state.startsWith('stop')) ?? false;
+  for (let told = false; ;) {
+    try {
+      return lockDataFolder(settings.data);
+    } catch (error) {
+      const stopping = isStopping();
+      const patience = stopping ? settings.drainSeconds * 1000 + STOP_TAKES_MS : STOP_BEGINS_WITHIN_MS;
+      if (!(error instanceof StartError) || Date.now() - asked > patience) throw error;
+      if (stopping && !told) board.line('  waiting for the instance before this one to stop');
+      told ||= stopping;
+    }
+    await sleep(50);
+  }
+}
+
 /**
  * Starts the whole of Limen on this machine and resolves once every part is ready.
  *
@@ -156,7 +182,7 @@ export async function startAll(options: UpOptions): Promise<RunningSystem> {
   const { settings, terminal } = options;
   const board = new Board(terminal);
   makePrivateFolder(settings.data);
-  const unlock = lockDataFolder(settings.data);
+  const unlock = await lockOnceStopped(settings, board);
   try {
     const { pidFiles, logs } = await prepareFolders(settings, board);
     await requireFreePorts([

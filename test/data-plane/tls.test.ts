@@ -199,6 +199,10 @@ describe('the public listener', () => {
     upstream.always(openai.answer({ text: ['fine'] }));
   });
 
+  test('`limen up` knows that it is ready', async () => {
+    await eventually(() => (gateway.logs().includes(`Limen is ready: ${gateway.url}`) ? true : undefined));
+  });
+
   const ask = { path: '/v1/chat/completions', body: requestBody('chat', { model: 'fast' }) };
 
   test('speaks HTTP/1.1 and HTTP/2, as ALPN says, and nothing in clear', async () => {

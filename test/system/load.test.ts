@@ -5,14 +5,17 @@ import { modelResource, providerResource, startGateway, type TestGateway } from 
 import { eventually } from '../support/running-envoy.ts';
 import { metric, METRICS_TOKEN, startSystem, type TestSystem } from '../support/system.ts';
 import { exchange } from '../support/system/exchange.ts';
-import { countBy, rowsOf, settled } from '../support/system/ledger-watch.ts';
+import { backlog, countBy, rowsOf, settled } from '../support/system/ledger-watch.ts';
 import { growthPerMinute, MemoryWatch } from '../support/system/memory.ts';
 import { endMarker, TRAFFIC_KIND_NAMES, trafficBody, trafficKind } from '../support/system/traffic-kinds.ts';
 import { anthropic, openai, type ScriptedUpstream, startUpstream } from '../support/upstream/index.ts';
 
-/** A minute with its memory measured, instead of a few seconds: `npm run drill`. */
+/**
+ * Minutes with the memory measured, instead of a few seconds: `npm run drill`. Shorter than this, what V8 gives back
+ * and takes again is more than the growth that is looked for.
+ */
 const DRILL = process.env['LIMEN_DRILL'] === '1';
-const SECONDS = DRILL ? 60 : 10;
+const SECONDS = DRILL ? 240 : 10;
 const WARM_UP_SECONDS = DRILL ? 60 : 2;
 const CONNECTIONS_PER_KIND = 8;
 const CHUNKS = 16;
@@ -89,11 +92,6 @@ describe('load', () => {
       process.stdout.write(
         `  load: ${result.started} requests, ${result.perSecond.toFixed(0)} a second; MiB a minute ${JSON.stringify(growth)}\n`,
       );
-      if (DRILL) {
-        const all = Object.values(growth).reduce((total, value) => total + value, 0);
-        expect(all, JSON.stringify(growth)).toBeLessThan(1);
-      }
-
       await eventually(async () => {
         const open = await metric(gateway, 'limen_open_exchanges');
         const bytes = await metric(gateway, 'limen_body_bytes_in_flight');
@@ -109,6 +107,10 @@ describe('load', () => {
       expect(
         rows.filter((row) => row['input'] !== 20 || row['output'] !== (row['stream'] === true ? CHUNKS : 6)),
       ).toEqual([]);
+      if (DRILL) {
+        for (const [name, mebibytes] of Object.entries(growth))
+          expect(mebibytes, `${name}: MiB a minute`).toBeLessThan(1);
+      }
     },
     (WARM_UP_SECONDS + SECONDS) * 1000 + 180_000,
   );
@@ -256,5 +258,6 @@ describe('large bodies', () => {
       return open === 0 && bytes === 0 ? true : undefined;
     });
     await settled(gateway);
+    expect(await backlog(gateway)).toEqual({ intents: 0, rows: 0 });
   });
 });

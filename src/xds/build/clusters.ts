@@ -10,8 +10,12 @@ const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const UNLIMITED = 1_000_000;
 /** Room for headers and framing beside the largest body. */
 const BUFFER_MARGIN_BYTES = 1_048_576;
-/** The largest answer that a worker takes in one piece, and the margin. */
-const LEAST_WINDOW_BYTES = 33 * 1_048_576;
+/**
+ * Twice the largest answer of an upstream leg, and a margin. The window is also the mark at which Envoy stops
+ * reading from a provider for a worker that is slower, and Envoy 1.40 dies (SIGSEGV) when an exchange of an upstream
+ * filter passes that mark and falls below its half after the provider's stream has ended.
+ */
+const PROCESSOR_WINDOW_BYTES = 68 * 1_048_576;
 /** Exchanges whose whole window one slow client each may take before others on the connection feel it. */
 const PROCESSOR_WINDOWS = 4;
 /** Requests that a connection to a worker carries at once. */
@@ -50,17 +54,11 @@ function circuitBreakers(): ProtoMessage {
   };
 }
 
-/**
- * A stream's window is also the mark at which Envoy stops reading from the provider for a worker that is slower.
- * Envoy 1.40 dies (SIGSEGV) when an exchange of an upstream filter falls below that mark after the provider's
- * stream has ended, so the mark is as large as the largest answer that a worker takes in one piece.
- */
-function http2(gateway: SnapshotGateway): ProtoMessage {
-  const window = Math.max(bufferBytes(gateway), LEAST_WINDOW_BYTES);
+function http2(): ProtoMessage {
   return {
     max_concurrent_streams: PROCESSOR_STREAMS,
-    initial_stream_window_size: window,
-    initial_connection_window_size: window * PROCESSOR_WINDOWS,
+    initial_stream_window_size: PROCESSOR_WINDOW_BYTES,
+    initial_connection_window_size: PROCESSOR_WINDOW_BYTES * PROCESSOR_WINDOWS,
     connection_keepalive: { interval: duration(1), timeout: duration(3) },
   };
 }
@@ -70,7 +68,7 @@ function http2(gateway: SnapshotGateway): ProtoMessage {
  * either, so its connections are closed and the exchanges that hang on it end. A draining one fails the
  * health check alone, so that what it has begun is finished.
  */
-export function processorCluster(socketPaths: readonly string[], gateway: SnapshotGateway): TypedMessage {
+export function processorCluster(socketPaths: readonly string[]): TypedMessage {
   return typed(CLUSTER, {
     name: PROCESSOR_CLUSTER,
     type: 'STATIC',
@@ -95,7 +93,7 @@ export function processorCluster(socketPaths: readonly string[], gateway: Snapsh
     circuit_breakers: circuitBreakers(),
     typed_extension_protocol_options: {
       [HTTP_OPTIONS]: typed(HTTP_OPTIONS, {
-        explicit_http_config: { http2_protocol_options: http2(gateway) },
+        explicit_http_config: { http2_protocol_options: http2() },
       }),
     },
   });

@@ -48,7 +48,7 @@ export function buildXds(snapshot: Snapshot, options: BuildOptions): XdsResource
   const providers = Object.values(snapshot.providers);
   const most = mostTargets(Object.values(snapshot.models));
   const clusters: [string, TypedMessage][] = [
-    [PROCESSOR_CLUSTER, processorCluster(options.processorSockets, gateway)],
+    [PROCESSOR_CLUSTER, processorCluster(options.processorSockets)],
     ...providers.flatMap((provider) =>
       providerClusters(provider, {
         gateway,

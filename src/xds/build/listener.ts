@@ -23,6 +23,8 @@ const ACCESS_LOG_BUFFER_BYTES = 131_072;
 /** OpenAI's clients read the first, Anthropic's the second. */
 const REQUEST_ID_HEADERS = ['x-request-id', 'request-id'];
 const MAX_HEADERS_KB = 60;
+/** What a worker delivers of one converted answer at most, and a margin: Envoy 1.40 dies where that fills a buffer. */
+const LARGEST_CONVERTED_BYTES = 34 * 1_048_576;
 const HEADERS_TIMEOUT_SECONDS = 10;
 
 export interface ListenerOptions {
@@ -131,7 +133,10 @@ function connectionManager(options: ListenerOptions): TypedMessage {
       idle_timeout: duration(3600),
       headers_with_underscores_action: 'DROP_HEADER',
     },
-    http2_protocol_options: { max_concurrent_streams: 256 },
+    http2_protocol_options: {
+      max_concurrent_streams: 256,
+      initial_stream_window_size: clientBuffer(gateway),
+    },
   });
 }
 
@@ -160,13 +165,18 @@ function downstreamTls(clientCertificates: boolean): ProtoMessage {
   };
 }
 
+/** Room for the largest request, and for the largest converted answer to a client that does not read. */
+function clientBuffer(gateway: SnapshotGateway): number {
+  return Math.max(bufferBytes(gateway), LARGEST_CONVERTED_BYTES);
+}
+
 /** The public listener. It changes, and so drains, only with the Gateway resource's own settings. */
 export function gatewayListener(options: ListenerOptions): TypedMessage {
   const { gateway } = options;
   return typed('envoy.config.listener.v3.Listener', {
     name: GATEWAY_LISTENER,
     address: { socket_address: { address: options.address, port_value: options.port } },
-    per_connection_buffer_limit_bytes: bufferBytes(gateway),
+    per_connection_buffer_limit_bytes: clientBuffer(gateway),
     filter_chains: [
       {
         ...(gateway.tls === undefined ? {} : downstreamTls(gateway.tls.clientCaFile !== undefined)),

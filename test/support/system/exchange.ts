@@ -1,4 +1,4 @@
-import { Agent, request } from 'node:http';
+import { type Agent, request } from 'node:http';
 
 /** How an exchange ended: a proper end, a break in mid-answer, no answer at all, or the client's own patience. */
 export type Ending = 'clean' | 'broken' | 'no answer' | 'timeout';

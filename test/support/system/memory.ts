@@ -41,10 +41,10 @@ export class MemoryWatch {
 }
 
 /**
- * Growth in MiB a minute, by least squares over the low points of each second: between two collections of garbage
- * a heap only rises, which is no growth.
+ * Growth in MiB a minute, by least squares over the low points of each ten seconds: between two collections of
+ * garbage a heap only rises, which is no growth.
  */
-export function growthPerMinute(samples: readonly MemorySample[], from: number, windowMs = 2000): number {
+export function growthPerMinute(samples: readonly MemorySample[], from: number, windowMs = 10_000): number {
   const lows = new Map<number, MemorySample>();
   for (const sample of samples) {
     if (sample.at < from) continue;
