@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { connect as connectHttp2 } from 'node:http2';
-import { connect as connectTcp, createServer, type AddressInfo, type Socket } from 'node:net';
+import { connect as connectTcp, createServer, type Server, type Socket } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../../src/core/capabilities.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
@@ -24,6 +24,13 @@ const KIB = 1024;
 const MIB = 1_048_576;
 const FORMATS = ['chat', 'messages'] as const;
 const DIALECTS: Readonly<Record<FormatName, Dialect>> = { chat: openai, messages: anthropic };
+
+/** The port that a server listens on. */
+function portOf(server: Server): number {
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
+  return address.port;
+}
 
 /** An error in the shape of the API that was called. */
 function expectError(answer: ClientAnswer, format: FormatName, status: number, code: ErrorCode): void {
@@ -431,7 +438,7 @@ describe.each([
       socket.resume();
     }).listen(0, '127.0.0.1');
     await once(mute, 'listening');
-    const baseUrl = `https://127.0.0.1:${String((mute.address() as AddressInfo).port)}/v1`;
+    const baseUrl = `https://127.0.0.1:${String(portOf(mute))}/v1`;
     const [first, second] = await Promise.all([startUpstream(), startUpstream()]);
     const plane = await startDataPlane({
       capabilities,

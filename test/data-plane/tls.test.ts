@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { connect as connectHttp2 } from 'node:http2';
 import { request as httpsRequest } from 'node:https';
-import { connect as connectTcp, type AddressInfo, type Socket } from 'node:net';
+import { connect as connectTcp, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls, createServer, type ConnectionOptions, type TLSSocket } from 'node:tls';
@@ -31,6 +31,13 @@ import {
 const HOST = 'gateway.test';
 /** The files are looked at every two seconds, and the machine may be busy. */
 const IN_FORCE_WITHIN_MS = 20_000;
+
+/** The port that a server listens on. */
+function portOf(server: Server): number {
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
+  return address.port;
+}
 
 interface Handshake {
   readonly socket: TLSSocket;
@@ -170,7 +177,7 @@ describe('the public listener', () => {
     const server = createServer({ cert: certificate, key }).listen(0, '127.0.0.1');
     await once(server, 'listening');
     server.on('connection', (socket) => socket.on('error', () => undefined));
-    const { socket, fingerprint } = await handshake((server.address() as AddressInfo).port, trusted);
+    const { socket, fingerprint } = await handshake(portOf(server), trusted);
     socket.destroy();
     server.close();
     return fingerprint;
@@ -200,7 +207,8 @@ describe('the public listener', () => {
   });
 
   test('`limen up` knows that it is ready', async () => {
-    await eventually(() => (gateway.logs().includes(`Limen is ready: ${gateway.url}`) ? true : undefined));
+    const said = await eventually(() => /Limen is ready: (\S+)/.exec(gateway.logs())?.[1]);
+    expect(said).toBe(gateway.url);
   });
 
   const ask = { path: '/v1/chat/completions', body: requestBody('chat', { model: 'fast' }) };
@@ -418,7 +426,7 @@ class TlsFront {
     });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
-    const front = new TlsFront((server.address() as AddressInfo).port, () => {
+    const front = new TlsFront(portOf(server), () => {
       server.close();
       for (const socket of sockets) socket.destroy();
     });
