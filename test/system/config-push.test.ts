@@ -18,7 +18,7 @@ import { exchange, type Outcome } from '../support/system/exchange.ts';
 import { rowsOf, settled } from '../support/system/ledger-watch.ts';
 import { seenIn, startRevealingUpstream } from '../support/system/revealing-upstream.ts';
 import { isGood, type Lane, Traffic } from '../support/system/traffic.ts';
-import { TRAFFIC_KIND_NAMES, trafficKind } from '../support/system/traffic-kinds.ts';
+import { endMarker, TRAFFIC_KIND_NAMES, trafficBody, trafficKind } from '../support/system/traffic-kinds.ts';
 import type { ScriptedUpstream } from '../support/upstream/index.ts';
 
 const DRILL = process.env['LIMEN_DRILL'] === '1';
@@ -55,13 +55,15 @@ interface Wanted {
   readonly models?: Readonly<Record<string, string>>;
   /** More providers, each with a model `on-NAME`. */
   readonly providers?: readonly string[];
+  /** Provider `leaving` of the slow upstream, and its model. */
+  readonly leaving?: boolean;
   /** Where model `pair` goes. */
   readonly pair?: 'left' | 'right';
   readonly price?: number;
 }
 
 function configuration(wanted: Wanted): ResourceObject[] {
-  const { credential = 0, models = {}, providers = [], pair = 'left', price = 1 } = wanted;
+  const { credential = 0, models = {}, providers = [], pair = 'left', price = 1, leaving = false } = wanted;
   const revealed = (name: string, type: string) =>
     providerResource(name, {
       type,
@@ -73,6 +75,16 @@ function configuration(wanted: Wanted): ResourceObject[] {
     revealed('probe', 'openai-compatible'),
     revealed('left', 'openai-compatible'),
     revealed('right', 'anthropic'),
+    ...(leaving
+      ? [
+          providerResource('leaving', {
+            type: 'openai-compatible',
+            baseUrl: `http://127.0.0.1:${streams.port}/v1`,
+            credential: 'sk-of-leaving',
+          }),
+          modelResource('leaving', [{ provider: 'leaving' }]),
+        ]
+      : []),
     modelResource('pair', [{ provider: pair, model: `model-of-${pair}` }]),
     modelResource('probe', [{ provider: 'probe', model: 'probe' }], {
       price: { input: price, output: price },
@@ -249,6 +261,43 @@ describe('pushes of configuration', () => {
       { provider: 'left', provider_model: 'model-of-left', snapshot: before, status: 200 },
     ]);
   });
+
+  // Longer than the minute for which a removed provider stays reachable, so a drill alone can see it.
+  it.each(DRILL ? [90] : [])(
+    'streams of a removed provider go on for %i s',
+    { timeout: 180_000 },
+    async (seconds) => {
+      gateway.writeConfig(configuration({ credential: 1500, leaving: true }));
+      await eventually(async () => ((await ask('leaving')).status === 200 ? true : undefined));
+      const kinds = ['chat native stream', 'chat strip stream', 'messages converted stream'] as const;
+      const begun = kinds.map(() => Promise.withResolvers<void>());
+      const open = kinds.map((name, index) => {
+        const kind = trafficKind(name);
+        return exchange({
+          url: gateway.url,
+          path: kind.path,
+          headers: { authorization: `Bearer ${gateway.key}` },
+          body: trafficBody(kind, { chunks: (seconds * 1000) / STREAM_PACE_MS, model: 'leaving' }),
+          timeoutMs: 150_000,
+          onFirstByte: () => begun[index]?.resolve(),
+        });
+      });
+      await Promise.all(begun.map(({ promise }) => promise));
+      gateway.writeConfig(configuration({ credential: 1501 }));
+      await eventually(async () => ((await ask('leaving')).status === 404 ? true : undefined));
+      // The secret stays as long as a stream of its cluster does; the clusters themselves go after a minute.
+      await eventually(async () => {
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        const clusters = /"name": ?"provider\/leaving(\/converted)?"/;
+        return clusters.test(await gateway.configDump()) ? undefined : true;
+      }, 80_000);
+      const outcomes = await Promise.all(open);
+      expect(outcomes.map(({ status, ending }) => [status, ending])).toEqual(kinds.map(() => [200, 'clean']));
+      outcomes.forEach(({ body }, index) => {
+        expect(body).toContain(endMarker(trafficKind(kinds[index] ?? 'chat native stream')));
+      });
+    },
+  );
 
   it('a bad file is told with file, line, field, value and what is allowed, and changes nothing', async () => {
     const good = configuration({ credential: 2000 });

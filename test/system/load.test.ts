@@ -95,7 +95,8 @@ describe('load', () => {
         ]),
       );
       process.stdout.write(
-        `  load: ${result.started} requests, ${result.perSecond.toFixed(0)} a second; MiB a minute ${JSON.stringify(growth)}\n`,
+        `  load: ${result.started} requests, ${result.perSecond.toFixed(0)} a second` +
+          `${DRILL ? `; MiB a minute ${JSON.stringify(growth)}` : ''}\n`,
       );
       await eventually(async () => {
         const open = await metric(gateway, 'limen_open_exchanges');
