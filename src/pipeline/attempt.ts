@@ -1,7 +1,7 @@
 import { LimenError, toLimenError } from '../core/errors.ts';
 import type { RequestContext, RequestTarget } from '../core/ledger.ts';
 import type { ConversionWarning } from '../formats/warnings.ts';
-import { FORMATS } from '../formats/index.ts';
+import { FORMATS, isFormat } from '../formats/index.ts';
 import type { FormatName } from '../formats/hub.ts';
 import { providerOf } from '../providers/index.ts';
 import { createResponseTransform, type ResponseTransform } from '../providers/response-transform.ts';
@@ -86,8 +86,4 @@ export class Attempt {
       providerModel: this.#target.model,
     };
   }
-}
-
-function isFormat(name: string): name is FormatName {
-  return Object.hasOwn(FORMATS, name);
 }

@@ -1,6 +1,5 @@
 import type { RequestContext } from '../core/ledger.ts';
-import { FORMATS } from '../formats/index.ts';
-import type { FormatName } from '../formats/hub.ts';
+import { FORMATS, isFormat } from '../formats/index.ts';
 import { createUsageReader } from '../formats/usage-reader.ts';
 import type { LegReportInput } from '../ledger/leg-report.ts';
 import { countedUsage } from './report.ts';
@@ -73,8 +72,4 @@ class Tail {
   includes(text: string): boolean {
     return this.#bytes.includes(text);
   }
-}
-
-function isFormat(name: string): name is FormatName {
-  return Object.hasOwn(FORMATS, name);
 }

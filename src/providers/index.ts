@@ -19,17 +19,3 @@ export function providerOf(type: string): Provider {
 function isProviderType(type: string): type is ProviderType {
   return Object.hasOwn(PROVIDERS, type);
 }
-
-/**
- * Every header that carries some provider's credential, or a client's: each provider's filter chain removes
- * them all before it sets its own, so none outlives a failover.
- */
-export const CREDENTIAL_HEADERS: readonly string[] = [
-  ...new Set([
-    'authorization',
-    'x-api-key',
-    'x-goog-api-key',
-    'api-key',
-    ...Object.values(PROVIDERS).map((provider) => provider.credential.header),
-  ]),
-];

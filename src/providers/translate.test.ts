@@ -8,7 +8,8 @@ import type { ReasoningCarrier, ReasoningSecret } from '../formats/reasoning.ts'
 import { asObject } from '../formats/json/parse.ts';
 import { WarningList } from '../formats/warnings.ts';
 import { feed, fixture, transformFor } from './__fixtures__/support.ts';
-import { CREDENTIAL_HEADERS, PROVIDERS } from './index.ts';
+import { CREDENTIAL_HEADERS } from '../core/gateway-names.ts';
+import { PROVIDERS } from './index.ts';
 import { convertRequest, rewriteRequest } from './translate.ts';
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
