@@ -1,5 +1,7 @@
 import type { Price, Usage } from './usage.ts';
 import type { ErrorCode } from './errors.ts';
+import type { LimitCheck, LimitHold, LimitOutcome, SettledAmounts } from './limits.ts';
+import type { TraceLine } from './trace.ts';
 
 /** Who counted the tokens: the provider, Limen or Envoy while it passed, or nobody (estimated from bytes). */
 export type UsageSource = 'provider' | 'counted' | 'estimated' | 'none';
@@ -16,7 +18,8 @@ export interface Intent {
   readonly keyId: string;
   readonly user: string;
   readonly team: string;
-  /** Client format: chat, messages …, embeddings. */
+  readonly tenant: string;
+  /** Client format: chat, messages …, embeddings; backend. */
   readonly format: string;
   /** Model name as the client sent it. */
   readonly modelAsked: string;
@@ -78,6 +81,14 @@ export interface RequestContext extends Intent {
   readonly targets: readonly RequestTarget[];
   /** Microseconds that Limen took from the request's headers to its decision, waiting for the body left out. */
   readonly limenMicros: number;
+  /** Every decision so far, in order. */
+  readonly trace: readonly TraceLine[];
+  /** What was reserved, or is to be counted; empty where no rule applied. */
+  readonly holds: readonly LimitHold[];
+  /** What its tokens count in limits on tokens; absent: 1. */
+  readonly multiplier?: { readonly input: number; readonly output: number } | undefined;
+  /** The answer ends with so many tokens of output, by what a budget has left; absent: where the provider ends it. */
+  readonly cutOffTokens?: number | undefined;
 }
 
 /** What the way back must know of how a request was converted. */
@@ -109,6 +120,7 @@ export interface GatewayLogRow {
   readonly keyId: string;
   readonly user: string;
   readonly team: string;
+  readonly tenant: string;
   readonly format: string;
   readonly modelAsked: string;
   readonly model: string;
@@ -133,6 +145,7 @@ export interface GatewayLogRow {
   readonly limenMicros: number;
   readonly responseBytes: number;
   readonly snapshot: string;
+  readonly trace: readonly TraceLine[];
 }
 
 /** A try that did not give the client its answer. The one that did is in the row itself. */
@@ -157,6 +170,12 @@ export interface FailedAttempt {
   readonly retryAfterSeconds: number;
 }
 
+/** A failed try with the rules that it is charged to, where it may have been billed. */
+export interface ChargedAttempt extends FailedAttempt {
+  readonly holds: readonly LimitHold[];
+  readonly amounts: SettledAmounts;
+}
+
 /** What is asked of the one Redis call before the upstream. */
 export interface AdmitRequest {
   readonly intent: Intent;
@@ -166,6 +185,12 @@ export interface AdmitRequest {
   readonly wanted?: string | undefined;
   /** Is kept at `key`, after whatever was found at `wanted`; not where both are larger than MAX_KEPT_BYTES together. */
   readonly keep?: { readonly key: string; readonly value: Buffer; readonly ttlSeconds: number } | undefined;
+  /** Rules that apply. Either all of them have room and are reserved against, or none is. */
+  readonly limits: readonly LimitCheck[];
+  /** The most tokens of output that the request may get: what `perOutputToken` is multiplied by. */
+  readonly outputTokens: number;
+  /** What is found at `wanted` spares the upstream: then only rules on requests are counted. */
+  readonly foundIsAnswer: boolean;
 }
 
 /** Largest text that is kept under one key. */
@@ -178,6 +203,14 @@ export interface Admission {
   /** Providers of whom to keep away, with the whole seconds until the next probe. */
   readonly open: ReadonlyMap<string, number>;
   readonly found?: Buffer | undefined;
+  /** One for each of the request's `limits`, in their order; none where the store was away. */
+  readonly limits: readonly LimitOutcome[];
+  /** Output for which there is room, where a rule cut it: fewer than were asked for. */
+  readonly outputTokens?: number | undefined;
+  /** What is to be settled; empty where a rule refused. */
+  readonly holds: readonly LimitHold[];
+  /** The store did not answer, or refused to write: nothing is known of limits. */
+  readonly storeAway: boolean;
 }
 
 /** Answers that were kept, by key. Bounded in size and time; losing one costs an upstream call, no more. */
@@ -191,6 +224,18 @@ export interface KeptAnswers {
   put(key: string, value: Buffer, ttlSeconds: number, after?: string): void;
 }
 
+/** A finished request. */
+export interface LedgerSettlement {
+  readonly row: GatewayLogRow;
+  /** Empty where the intent was never written. */
+  readonly intentId: string;
+  /** What the last provider asked for, where it refused the request for now; else 0. */
+  readonly retryAfterSeconds: number;
+  readonly holds: readonly LimitHold[];
+  /** Of the try that answered; the others come by `recordAttempts`. */
+  readonly amounts: SettledAmounts;
+}
+
 /** The processor's side of the ledger. */
 export interface Ledger {
   /**
@@ -200,12 +245,10 @@ export interface Ledger {
   admit(request: AdmitRequest): Promise<Admission>;
   /**
    * Queues a finished row; batched, retried, bounded. Never throws.
-   *
-   * @param retryAfterSeconds what the last provider asked for, where it refused the request for now
    */
-  settle(row: GatewayLogRow, intentId: string, retryAfterSeconds?: number): void;
-  /** Queues failed tries, which also move the circuits of their providers. Never throws. */
-  recordAttempts(attempts: readonly FailedAttempt[]): void;
+  settle(settlement: LedgerSettlement): void;
+  /** Queues failed tries, which also move the circuits of their providers and are charged to the rules. Never throws. */
+  recordAttempts(attempts: readonly ChargedAttempt[]): void;
   /** Marks open requests as alive, from Envoy's periodic access log. Batched. */
   renew(intentIds: readonly string[]): void;
 }

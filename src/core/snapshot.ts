@@ -1,4 +1,8 @@
+import type { Permission } from './access.ts';
+import type { SnapshotLimit } from './limits.ts';
 import type { Price } from './usage.ts';
+
+export type { VirtualKey } from './access.ts';
 
 /**
  * What the whole configuration compiles to: plain JSON, immutable, named by the hash of its content. Workers
@@ -17,6 +21,116 @@ export interface Snapshot {
   readonly aliases: Readonly<Record<string, string>>;
   /** Where model names go that no model and no alias is; longest prefix first, so the first match decides. */
   readonly prefixes: readonly ModelPrefix[];
+  /** By role name, the built-in ones among them. */
+  readonly roles: Readonly<Record<string, SnapshotRole>>;
+  /** By team name. */
+  readonly teams: Readonly<Record<string, SnapshotTeam>>;
+  /** By name of the IdentityProvider. */
+  readonly identityProviders: Readonly<Record<string, SnapshotIdentityProvider>>;
+  /** By name. */
+  readonly limits: readonly SnapshotLimit[];
+  /** By backend name. */
+  readonly backends: Readonly<Record<string, SnapshotBackend>>;
+}
+
+/** What a role allows, and who has it beside those whom it was given to by name. */
+export interface SnapshotRole {
+  readonly name: string;
+  readonly permissions: readonly Permission[];
+  /** Patterns of what `models:use` and the others are about; absent: all. */
+  readonly models?: readonly string[] | undefined;
+  readonly tools?: readonly string[] | undefined;
+  readonly backends?: readonly string[] | undefined;
+  /** Users and groups that have it, exact. */
+  readonly users: readonly string[];
+  readonly groups: readonly string[];
+}
+
+/** A team: who is in it, and what it has together. */
+export interface SnapshotTeam {
+  readonly name: string;
+  readonly tenant?: string | undefined;
+  /** Users and groups that are in it, exact. */
+  readonly members: readonly string[];
+  readonly groups: readonly string[];
+  /** Users who may manage its keys and members. */
+  readonly managers: readonly string[];
+  /** Roles that every member has. */
+  readonly roles: readonly string[];
+  /** Patterns; absent: no bound. */
+  readonly models?: readonly string[] | undefined;
+}
+
+/**
+ * Who may use a thing, beyond what roles allow. Every member that is there must be met: one of the roles, groups, teams,
+ * tenants, features; all of the scopes.
+ */
+export interface SnapshotAccess {
+  readonly roles?: readonly string[] | undefined;
+  readonly groups?: readonly string[] | undefined;
+  readonly teams?: readonly string[] | undefined;
+  readonly tenants?: readonly string[] | undefined;
+  readonly features?: readonly string[] | undefined;
+  readonly scopes?: readonly string[] | undefined;
+}
+
+/** An issuer whose tokens are taken. Its keys come by the directory, not with the snapshot. */
+export interface SnapshotIdentityProvider {
+  readonly name: string;
+  /** The token's `iss`, to the letter. */
+  readonly issuer: string;
+  /** One of them must be in the token's `aud`. */
+  readonly audiences: readonly string[];
+  readonly algorithms: readonly ('RS256' | 'ES256' | 'EdDSA' | 'HS256')[];
+  readonly clockSkewSeconds: number;
+  /** Longest lifetime (`exp` − `iat`) that is taken. */
+  readonly maxLifetimeSeconds: number;
+  /** Before the subject in the canonical user; `` where the issuer's subjects are plain names. */
+  readonly userPrefix: string;
+  /** Paths of claims, dots between; a claim's name may be in quotes where it has dots. */
+  readonly claims: {
+    readonly user: string;
+    readonly email: string;
+    readonly name: string;
+    readonly groups?: string | undefined;
+    readonly roles?: string | undefined;
+    readonly tenant?: string | undefined;
+    readonly team?: string | undefined;
+    readonly scopes: string;
+    /** Feature name → claim path: `plan` of `app.plan` gives `plan:pro`; a claim that is true gives the bare name. */
+    readonly features: Readonly<Record<string, string>>;
+  };
+  /** Value of the claim → role names; a value that is not in here gives none. */
+  readonly roleMapping: Readonly<Record<string, readonly string[]>>;
+  /** Roles of everybody with a token of this issuer. */
+  readonly defaultRoles: readonly string[];
+}
+
+/** Any HTTP service behind the gateway, under `/backends/NAME/`. */
+export interface SnapshotBackend {
+  readonly name: string;
+  readonly scheme: 'http' | 'https';
+  readonly host: string;
+  readonly port: number;
+  readonly basePath: string;
+  readonly serverName: string;
+  readonly caFile?: string | undefined;
+  readonly hasCredential: boolean;
+  readonly connectTimeoutSeconds: number;
+  readonly timeoutSeconds: number;
+  /** Most specific first; the first that fits decides, and where none does it is refused. */
+  readonly routes: readonly SnapshotBackendRoute[];
+  readonly identityHeaders: boolean;
+  /** Query parameters that are set to what is known of the caller: parameter → `user`, `email` … */
+  readonly identityQuery: Readonly<Record<string, string>>;
+  readonly webSocket: boolean;
+}
+
+export interface SnapshotBackendRoute {
+  readonly pathPrefix: string;
+  /** Empty: all. */
+  readonly methods: readonly string[];
+  readonly access: SnapshotAccess;
 }
 
 /** Names that begin with `prefix` are sent to `provider` as they are. */
@@ -58,11 +172,28 @@ export interface SnapshotGateway {
     /** How long answers are kept for `previous_response_id`; 0: it is refused. */
     readonly storeSeconds: number;
   };
+  readonly access: {
+    /** Roles of users of virtual keys who have none. */
+    readonly keyRoles: readonly string[];
+    /** What clients reach the gateway under, without a trailing slash; absent: the host that they asked for. */
+    readonly publicUrl?: string | undefined;
+  };
+  /** Headers that may name the workflow of a request, lower case, the first that is there counts. */
+  readonly workflowHeaders: readonly string[];
 }
 
 /** A provider as requests and the Envoy builders see it. */
 export interface SnapshotProvider {
+  /** Of a tenant's own: `PROVIDER@TENANT`. */
   readonly name: string;
+  /** Name of the Provider resource. */
+  readonly resource: string;
+  /** Whose it is alone; absent: everybody's who has none of their own. */
+  readonly tenant?: string | undefined;
+  /** It is sent who asks (X-User-Id and so on). */
+  readonly identityHeaders: boolean;
+  /** The verified user goes into the request's `user` field. */
+  readonly subjectAsUser: boolean;
   /** Folder under src/providers. */
   readonly type: string;
   readonly scheme: 'http' | 'https';
@@ -93,6 +224,13 @@ export interface SnapshotModel {
   readonly losses: 'report' | 'refuse';
   /** Equal requests get the stored answer; absent: never. */
   readonly cache?: SnapshotCache | undefined;
+  /** Beyond roles; absent: nothing more is asked. */
+  readonly access?: SnapshotAccess | undefined;
+  /** What a token counts in limits on tokens; absent: 1. */
+  readonly multiplier?: { readonly input: number; readonly output: number } | undefined;
+  /** Longest prompt and longest answer in tokens, where they are known: bounds of what a request can cost. */
+  readonly contextTokens?: number | undefined;
+  readonly outputTokens?: number | undefined;
 }
 
 export interface SnapshotCache {
@@ -109,19 +247,6 @@ export interface SnapshotTarget {
   readonly weight: number;
   /** The target's, else the model's, else the price table's; absent where nobody knows. */
   readonly price?: Price | undefined;
-}
-
-/** A virtual key as workers know it. The key itself is nowhere: `hash` is its SHA-256. */
-export interface VirtualKey {
-  readonly id: string;
-  /** SHA-256 of the whole key, 64 lower-case hex digits. */
-  readonly hash: string;
-  readonly user: string;
-  readonly team?: string | undefined;
-  /** Patterns with `*`; absent: every model. */
-  readonly models?: readonly string[] | undefined;
-  /** Unix time in milliseconds. */
-  readonly expiresAt?: number | undefined;
 }
 
 /**

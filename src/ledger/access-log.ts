@@ -30,7 +30,7 @@ export function createAccessLogHandler(options: AccessLogOptions): (entry: Acces
       observer.requestUnidentified(entry.status);
       return;
     }
-    ledger.settle(settlement.row, settlement.intentId, entry.retryAfterSeconds);
+    ledger.settle({ ...settlement, retryAfterSeconds: entry.retryAfterSeconds ?? 0 });
     observer.requestSettled(settlement.row);
   };
 }

@@ -47,6 +47,7 @@ export function unsettledRow(intent: SettleIntent): GatewayLogRow {
     durationMs: 0,
     limenMicros: 0,
     responseBytes: 0,
+    trace: [],
   };
 }
 

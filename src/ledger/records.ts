@@ -1,10 +1,26 @@
 import { z } from 'zod';
+import type { LimitHold } from '../core/limits.ts';
 import type { FailedAttempt, GatewayLogRow, Intent, RequestContext } from '../core/ledger.ts';
 import { ERROR_STATUS } from '../core/errors.ts';
 import { priceSchema } from '../core/price-schema.ts';
 
 const text = z.string().catch('');
 const amount = z.number().nonnegative().catch(0);
+
+const traceSchema = z.array(z.tuple([z.string(), z.string(), z.string(), z.string(), z.string()])).catch([]);
+
+const holdSchema = z.object({
+  rule: z.string(),
+  subject: z.string(),
+  counter: z.string(),
+  unit: z.enum(['requests', 'tokens', 'usd']),
+  limit: z.number(),
+  window: z.number().optional(),
+  ends: z.number().optional(),
+  reserved: z.number(),
+  provider: z.string().optional(),
+  alerts: z.array(z.number()).catch([]),
+}) satisfies z.ZodType<LimitHold>;
 
 /**
  * What the ledger reads of an Intent. It is read by whatever version runs when it is settled, so all but the
@@ -16,6 +32,7 @@ const intentSchema = z.object({
   keyId: text,
   user: text,
   team: text,
+  tenant: text,
   format: text,
   modelAsked: text,
   model: text,
@@ -28,6 +45,9 @@ const intentSchema = z.object({
 const contextSchema = intentSchema.extend({
   intentId: text,
   limenMicros: amount,
+  trace: traceSchema,
+  holds: z.array(holdSchema).catch([]),
+  multiplier: z.object({ input: z.number(), output: z.number() }).optional().catch(undefined),
   cache: z.enum(['hit', 'miss']).optional().catch(undefined),
   targets: z
     .array(
@@ -54,6 +74,7 @@ const rowSchema: z.ZodType<GatewayLogRow> = z.object({
   keyId: text,
   user: text,
   team: text,
+  tenant: text,
   format: text,
   modelAsked: text,
   model: text,
@@ -85,6 +106,7 @@ const rowSchema: z.ZodType<GatewayLogRow> = z.object({
   limenMicros: amount,
   responseBytes: amount,
   snapshot: text,
+  trace: traceSchema,
 });
 
 const attemptSchema: z.ZodType<FailedAttempt> = z.object({

@@ -1,5 +1,6 @@
 import { targetAmong, targetOfCluster } from '../core/gateway-names.ts';
-import type { GatewayLogRow, UsageSource } from '../core/ledger.ts';
+import type { GatewayLogRow, LedgerSettlement, UsageSource } from '../core/ledger.ts';
+import { NANO_USD, type SettledAmounts } from '../core/limits.ts';
 import { makeUsage, priceUsd, type Usage } from '../core/usage.ts';
 import type { AccessLogEntry, EnvoyTokenUsage } from './access-log-entry.ts';
 import type { OutputEstimator } from './estimator.ts';
@@ -13,11 +14,8 @@ export interface SettleDependencies {
   readonly estimator: OutputEstimator;
 }
 
-/** A finished row and the intent that it closes (empty where the intent was never written). */
-export interface Settlement {
-  readonly row: GatewayLogRow;
-  readonly intentId: string;
-}
+/** A finished row, the intent that it closes, and what the rules are charged. */
+export type Settlement = Omit<LedgerSettlement, 'retryAfterSeconds'>;
 
 interface Charge {
   readonly usage: Usage;
@@ -50,6 +48,7 @@ export function settleFromAccessLog(
     keyId: context.keyId,
     user: context.user,
     team: context.team,
+    tenant: context.tenant,
     format: context.format,
     modelAsked: context.modelAsked,
     model: context.model,
@@ -68,8 +67,19 @@ export function settleFromAccessLog(
     limenMicros: context.limenMicros,
     responseBytes: entry.responseBytes,
     snapshot: context.snapshot,
+    trace: context.trace,
   };
-  return { row, intentId: context.intentId };
+  return { row, intentId: context.intentId, holds: context.holds, amounts: amountsOf(row, context) };
+}
+
+/** What the rules are charged for the try that answered. */
+function amountsOf({ usage, costUsd }: GatewayLogRow, { multiplier }: SettleContext): SettledAmounts {
+  const { input, output } = multiplier ?? { input: 1, output: 1 };
+  return {
+    requests: 1,
+    tokens: Math.ceil(usage.input * input + usage.output * output),
+    usd: Math.ceil(costUsd * NANO_USD),
+  };
 }
 
 /** Charged once: by the best witness there is, in this order. */

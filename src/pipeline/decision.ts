@@ -55,6 +55,9 @@ export async function decide(
   const admission = await dependencies.ledger.admit({
     intent: { ...known.intent, price: targets[0]?.address.price },
     providers: [...new Set(targets.map(({ provider }) => provider))],
+    limits: [],
+    outputTokens: 0,
+    foundIsAnswer: cache?.mayAnswer === true,
     ...(conversation === undefined
       ? {}
       : conversationWish(conversation, key.id, head.requestId, body, inspection.topLevel)),

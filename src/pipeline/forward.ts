@@ -115,6 +115,8 @@ export function forward(
     cache: forwarded.cache === undefined ? undefined : 'miss',
     embeddingEncoding: inspection.encoding,
     limenMicros: 0,
+    trace: [],
+    holds: [],
   };
   const sent = upstreamRequest(forwarded, plan, planned, dependencies);
   return {
@@ -212,6 +214,8 @@ export function endedContext({ intent, intentId }: Known, milliseconds: number):
     refuseLosses: false,
     failoverOn: 'responseHeaders',
     limenMicros: Math.round(milliseconds * 1000),
+    trace: [],
+    holds: [],
   };
 }
 

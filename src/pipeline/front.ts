@@ -116,6 +116,7 @@ export class FrontPipeline {
       keyId: key.id,
       user: key.user,
       team: key.team ?? '',
+      tenant: key.tenant ?? '',
       modelAsked: '',
       model: '',
       stream: false,

@@ -19,6 +19,7 @@ const contextSchema = z.object({
   keyId: z.string(),
   user: z.string(),
   team: z.string(),
+  tenant: z.string(),
   format: z.string(),
   modelAsked: z.string(),
   model: z.string(),
@@ -56,6 +57,23 @@ const contextSchema = z.object({
     }),
   ),
   limenMicros: z.number(),
+  trace: z.array(z.tuple([z.string(), z.string(), z.string(), z.string(), z.string()])),
+  holds: z.array(
+    z.object({
+      rule: z.string(),
+      subject: z.string(),
+      counter: z.string(),
+      unit: z.enum(['requests', 'tokens', 'usd']),
+      limit: z.number(),
+      window: z.number().optional(),
+      ends: z.number().optional(),
+      reserved: z.number(),
+      provider: z.string().optional(),
+      alerts: z.array(z.number()),
+    }),
+  ),
+  multiplier: z.object({ input: z.number(), output: z.number() }).optional(),
+  cutOffTokens: z.number().optional(),
 }) satisfies z.ZodType<RequestContext>;
 
 /** What the front leg wrote, as Envoy hands it on; undefined where that is no context. */

@@ -1,5 +1,6 @@
 import { CONTEXT_NAMESPACE, OUTCOME_HEADER, targetOfCluster, TRY_ID_HEADER } from '../core/gateway-names.ts';
-import type { FailedAttempt, RequestContext, RequestTarget } from '../core/ledger.ts';
+import type { ChargedAttempt, FailedAttempt, RequestContext, RequestTarget } from '../core/ledger.ts';
+import { NANO_USD, NO_AMOUNTS } from '../core/limits.ts';
 import { makeUsage, priceUsd } from '../core/usage.ts';
 import {
   ACCESS_LOG_TYPE,
@@ -44,14 +45,14 @@ export class TryLog {
   }
 
   /** Takes every entry of the log in its order; returns the tries about which everything is known now. */
-  read(entry: HttpAccessLogEntry): readonly FailedAttempt[] {
+  read(entry: HttpAccessLogEntry): readonly ChargedAttempt[] {
     const common = entry.commonProperties;
     if (common === null) return [];
     if (common.accessLogType === ACCESS_LOG_TYPE.upstreamEnd) return this.#onTry(entry, common);
     return this.#waiting.size === 0 ? [] : this.#onRequest(common);
   }
 
-  #onTry(entry: HttpAccessLogEntry, common: AccessLogCommon): readonly FailedAttempt[] {
+  #onTry(entry: HttpAccessLogEntry, common: AccessLogCommon): readonly ChargedAttempt[] {
     const logged = readTry(entry, common);
     if (logged === undefined) return [];
     const { tries = [], told = 0 } = this.#waiting.get(logged.requestId) ?? {};
@@ -59,7 +60,7 @@ export class TryLog {
     return this.#forgotten();
   }
 
-  #onRequest(common: AccessLogCommon): readonly FailedAttempt[] {
+  #onRequest(common: AccessLogCommon): readonly ChargedAttempt[] {
     const requestId = metadataText(common.metadata, CONTEXT_NAMESPACE, 'id');
     const waiting = requestId === undefined ? undefined : this.#waiting.get(requestId);
     if (requestId === undefined || waiting === undefined) return [];
@@ -80,8 +81,8 @@ export class TryLog {
   }
 
   /** What nobody will say more about is told as it is. */
-  #forgotten(): readonly FailedAttempt[] {
-    const given: FailedAttempt[] = [];
+  #forgotten(): readonly ChargedAttempt[] {
+    const given: ChargedAttempt[] = [];
     const since = this.#now() - FORGOTTEN_AFTER_MS;
     for (const [requestId, waiting] of this.#waiting) {
       if (waiting.heardAt > since && this.#waiting.size <= MOST_WAITING) break;
@@ -139,15 +140,18 @@ function attempts(
   { tries, told }: Waiting,
   known: number,
   context: RequestContext | undefined,
-): readonly FailedAttempt[] {
+): readonly ChargedAttempt[] {
   return tries.slice(told, known).map(({ cluster, ...logged }, index) => {
     const target = context?.targets.find((candidate) => candidate.cluster === cluster);
+    const costUsd = logged.mayBeBilled ? costOf(context, target) : 0;
     return {
       ...logged,
       ordinal: told + index + 1,
       provider: targetOfCluster(cluster)?.provider ?? '',
       providerModel: target?.model ?? '',
-      costUsd: logged.mayBeBilled ? costOf(context, target) : 0,
+      costUsd,
+      holds: context?.holds ?? [],
+      amounts: { ...NO_AMOUNTS, usd: Math.ceil(costUsd * NANO_USD) },
     };
   });
 }

@@ -45,6 +45,11 @@ export function buildSnapshot(resources: readonly Resource[]): BuiltSnapshot {
       models.flatMap((model) => model.spec.aliases.map((alias) => [alias, model.metadata.name] as const)),
     ),
     prefixes: compilePrefixes(providers),
+    roles: {},
+    teams: {},
+    identityProviders: {},
+    limits: [],
+    backends: {},
   };
   return {
     snapshot: { version: contentVersion(content), ...content },
@@ -89,7 +94,7 @@ const DEFAULT_GATEWAY: GatewayResource = gatewaySchema.parse({
 });
 
 function compileGateway(gateway: GatewayResource = DEFAULT_GATEWAY): SnapshotGateway {
-  return gateway.spec;
+  return { ...gateway.spec, access: { keyRoles: ['developer'] }, workflowHeaders: [] };
 }
 
 /** @param types of the providers, by name */

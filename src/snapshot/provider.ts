@@ -13,6 +13,9 @@ export function compileProvider({ metadata, spec }: ProviderResource): SnapshotP
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   return {
     name: metadata.name,
+    resource: metadata.name,
+    identityHeaders: false,
+    subjectAsUser: false,
     type: spec.type,
     scheme,
     host,

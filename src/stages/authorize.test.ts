@@ -13,12 +13,12 @@ describe('authorizeModel', () => {
       timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
       retries: { attempts: 1, maxRetryAfterSeconds: 1 },
       circuitBreaker: { failures: 0, openSeconds: 1 },
-      responses: { storeSeconds: 0 },
+      responses: { storeSeconds: 0 }, access: { keyRoles: ['developer'] }, workflowHeaders: [],
     },
     providers: {},
     models: {},
     aliases: { quick: 'gpt-4o-mini', other: 'claude' },
-    prefixes: [],
+    prefixes: [], roles: {}, teams: {}, identityProviders: {}, limits: [], backends: {},
   };
 
   it('lets a key without a list use every model', () => {

@@ -26,6 +26,7 @@ function provider(name: string, type: string, basePath = '/v1'): SnapshotProvide
     serverName: `${name}.example`,
     connectTimeoutSeconds: 5,
     defaultMaxOutputTokens: 1024,
+    resource: name, identityHeaders: false, subjectAsUser: false,
     options: { region: name },
   };
 }
@@ -71,7 +72,7 @@ const snapshot: Snapshot = {
     timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
     retries: { attempts: 3, maxRetryAfterSeconds: 10 },
     circuitBreaker: { failures: 5, openSeconds: 30 },
-    responses: { storeSeconds: 0 },
+    responses: { storeSeconds: 0 }, access: { keyRoles: ['developer'] }, workflowHeaders: [],
   },
   providers: {
     a: provider('a', 'openai'),
@@ -81,7 +82,7 @@ const snapshot: Snapshot = {
   },
   models,
   aliases: { alias: 'plain' },
-  prefixes: [{ prefix: 'gpt-', provider: 'a' }],
+  prefixes: [{ prefix: 'gpt-', provider: 'a' }], roles: {}, teams: {}, identityProviders: {}, limits: [], backends: {},
 };
 
 const priceOf = (type: string, name: string) =>

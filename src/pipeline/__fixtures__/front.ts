@@ -7,6 +7,7 @@ import { FrontPipeline } from '../front.ts';
 export function provider(name: string, more: Partial<SnapshotProvider> = {}): SnapshotProvider {
   return {
     name,
+    resource: name, identityHeaders: false, subjectAsUser: false,
     type: name,
     scheme: 'https',
     host: `${name}.example`,
@@ -35,7 +36,7 @@ export const SNAPSHOT: Snapshot = {
     timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
     retries: { attempts: 2, maxRetryAfterSeconds: 1 },
     circuitBreaker: { failures: 5, openSeconds: 30 },
-    responses: { storeSeconds: 0 },
+    responses: { storeSeconds: 0 }, access: { keyRoles: ['developer'] }, workflowHeaders: [],
   },
   providers: {
     openai: provider('openai', { basePath: '/v1' }),
@@ -50,7 +51,7 @@ export const SNAPSHOT: Snapshot = {
     cached: model('cached', ['openai'], { cache: { ttlSeconds: 60, scope: 'user' } }),
   },
   aliases: { quick: 'fast' },
-  prefixes: [],
+  prefixes: [], roles: {}, teams: {}, identityProviders: {}, limits: [], backends: {},
 };
 
 /** A front pipeline over a ledger that remembers what it was asked, and answers as it is told. */
@@ -72,7 +73,7 @@ export class Front {
       ledger: {
         admit: (request) => {
           this.admitted.push(request);
-          return Promise.resolve({ intentId: '1-1', open: new Map(), ...more.admission?.(request) });
+          return Promise.resolve({ intentId: '1-1', open: new Map(), limits: [], holds: [], storeAway: false, ...more.admission?.(request) });
         },
         settle: () => undefined,
         recordAttempts: () => undefined,

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import { verdictOfAttempt, verdictOfRow, type CircuitVerdict } from '../../core/circuit.ts';
-import type { Admission, AdmitRequest, FailedAttempt, GatewayLogRow, Ledger } from '../../core/ledger.ts';
+import type { Admission, AdmitRequest, ChargedAttempt, FailedAttempt, Ledger, LedgerSettlement } from '../../core/ledger.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import { ledgerKeys, STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
 import { ADMIT } from './ledger-scripts.ts';
@@ -107,6 +107,9 @@ export class RedisLedger implements Ledger {
     return {
       intentId,
       open: open.length === 0 ? NOTHING_OPEN : new Map(open),
+      limits: [],
+      holds: [],
+      storeAway: false,
       ...(Buffer.isBuffer(found) ? { found } : {}),
     };
   }
@@ -122,17 +125,17 @@ export class RedisLedger implements Ledger {
 
   #notAdmitted(reason: AdmitFailure): Admission {
     this.#observer.admitFailed(reason);
-    return { intentId: '', open: NOTHING_OPEN };
+    return { intentId: '', open: NOTHING_OPEN, limits: [], holds: [], storeAway: true };
   }
 
-  settle(row: GatewayLogRow, intentId: string, retryAfterSeconds = 0): void {
+  settle({ row, intentId, retryAfterSeconds }: LedgerSettlement): void {
     const { requestId, attempts, provider } = row;
     const lesson = lessonOf(verdictOfRow(row, retryAfterSeconds), requestId, attempts, provider);
     this.#outbox.push({ kind: 'row', json: JSON.stringify(row), intentId, lesson });
   }
 
-  recordAttempts(attempts: readonly FailedAttempt[]): void {
-    for (const attempt of attempts) {
+  recordAttempts(attempts: readonly ChargedAttempt[]): void {
+    for (const { holds: _holds, amounts: _amounts, ...attempt } of attempts) {
       const { requestId, ordinal, provider } = attempt;
       const lesson = lessonOf(verdictOfAttempt(attempt), requestId, ordinal, provider);
       this.#outbox.push({ kind: 'attempt', json: JSON.stringify(attempt), intentId: '', lesson });

@@ -8,6 +8,7 @@ export function sampleIntent(requestId: string): Intent {
     keyId: 'key-1',
     user: 'ada',
     team: '',
+    tenant: '',
     format: 'chat',
     modelAsked: 'fast',
     model: 'fast',

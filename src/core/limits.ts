@@ -1,0 +1,196 @@
+/** What a rule counts. Amounts of `usd` are whole nano-USD everywhere but in resources and views. */
+export type LimitUnit = 'requests' | 'tokens' | 'usd';
+
+/** Nano-USD of one USD: so that amounts are whole numbers, and sums exact to 9 million USD. */
+export const NANO_USD = 1_000_000_000;
+
+/** Whom a rule counts apart. `everybody`: one counter for all. `workflow` lies within its user. */
+export const LIMIT_SUBJECTS = [
+  'user',
+  'key',
+  'team',
+  'tenant',
+  'provider',
+  'model',
+  'mcpServer',
+  'agent',
+  'backend',
+  'address',
+  'workflow',
+  'everybody',
+] as const;
+export type LimitSubject = (typeof LIMIT_SUBJECTS)[number];
+
+/** Sliding windows, in milliseconds. */
+export const WINDOWS = {
+  '1m': 60_000,
+  '5m': 300_000,
+  '1h': 3_600_000,
+  '5h': 18_000_000,
+  '1d': 86_400_000,
+  '1w': 604_800_000,
+} as const;
+export type Window = keyof typeof WINDOWS;
+export type CalendarPeriod = 'day' | 'week' | 'month';
+
+export type OnShortfall = 'refuse' | 'clamp' | 'cutOff';
+
+/** Whom a rule is about; every list that is there must have the request's, any one of them. Patterns with `*`. */
+export interface LimitMatch {
+  readonly users?: readonly string[] | undefined;
+  readonly keys?: readonly string[] | undefined;
+  readonly teams?: readonly string[] | undefined;
+  readonly tenants?: readonly string[] | undefined;
+  readonly groups?: readonly string[] | undefined;
+  readonly roles?: readonly string[] | undefined;
+  readonly features?: readonly string[] | undefined;
+  readonly models?: readonly string[] | undefined;
+  readonly providers?: readonly string[] | undefined;
+  readonly backends?: readonly string[] | undefined;
+  readonly surfaces?: readonly string[] | undefined;
+}
+
+/** A LimitPolicy as workers know it. */
+export interface SnapshotLimit {
+  /** Name of the LimitPolicy. */
+  readonly name: string;
+  /** As answers name it: `user:requests/1m`. */
+  readonly label: string;
+  readonly per: LimitSubject;
+  readonly match: LimitMatch;
+  readonly unit: LimitUnit;
+  /** In whole units; nano-USD for `usd`. */
+  readonly limit: number;
+  readonly span:
+    | { readonly kind: 'window'; readonly milliseconds: number }
+    | { readonly kind: 'calendar'; readonly period: CalendarPeriod; readonly timeZone: string };
+  /** `hard` reserves an upper bound before the provider is asked; `soft` counts after. */
+  readonly mode: 'hard' | 'soft';
+  /** Decides and counts as always, and refuses nobody. */
+  readonly shadow: boolean;
+  readonly onShortfall: OnShortfall;
+  /** What becomes of a request while Redis is away. A hard budget (calendar) has `refuse`, always. */
+  readonly onStoreAway: 'allow' | 'refuse';
+  /** Percentages of the limit that an event is made of, once in each period; ascending. */
+  readonly alerts: readonly number[];
+}
+
+/** One rule about one request: what the limiter in the store is asked. */
+export interface LimitCheck {
+  readonly rule: string;
+  readonly label: string;
+  /** Whom is counted, in words: `alice`, `openai`, `10.0.0.1`. */
+  readonly subject: string;
+  /** Name of the counter within the limit domain: rule and subject; for calendar budgets the period is added. */
+  readonly counter: string;
+  readonly unit: LimitUnit;
+  readonly limit: number;
+  readonly span:
+    | { readonly kind: 'window'; readonly milliseconds: number }
+    /**
+     * Unix ms at which the previous, the present and the next period begin, and the one after: by the worker's clock. The
+     * store's own clock says in which of the three it is.
+     */
+    | { readonly kind: 'calendar'; readonly starts: readonly [number, number, number, number] };
+  readonly mode: 'hard' | 'soft';
+  readonly shadow: boolean;
+  readonly onShortfall: OnShortfall;
+  /**
+   * What is reserved: `fixed` (input, billed failures, or 1 for requests) and `perOutputToken` for each token of output that may come.
+   * Whole, or rounded up by who adds them.
+   */
+  readonly fixed: number;
+  readonly perOutputToken: number;
+  /** The rule is about this provider: where it does not fit, the provider is left out and not the request refused. */
+  readonly provider?: string | undefined;
+  readonly alerts: readonly number[];
+}
+
+/** What the limiter found of one check. Amounts in the unit of its rule. */
+export interface LimitOutcome {
+  /**
+   * `refused`: no room, and nothing was reserved by any rule of this request. `left out`: its provider has no room.
+   * `would refuse`: a shadow rule. `cut`: less output was reserved than asked for.
+   */
+  readonly outcome: 'allowed' | 'refused' | 'left out' | 'would refuse' | 'cut';
+  /** Settled in the span before this request. */
+  readonly used: number;
+  /** Reserved by other open requests. */
+  readonly held: number;
+  /** Reserved for this one. */
+  readonly reserved: number;
+  /** Milliseconds until the span ends, or until enough of a window has passed for this request. */
+  readonly resetMs: number;
+}
+
+/** What of a reservation goes along with the request, so that any worker can settle it. */
+export interface LimitHold {
+  readonly rule: string;
+  readonly subject: string;
+  /** The counter in the store, its period included. */
+  readonly counter: string;
+  readonly unit: LimitUnit;
+  readonly limit: number;
+  /** Milliseconds of a sliding window; absent for calendar periods. */
+  readonly window?: number | undefined;
+  /** Unix ms at which a calendar period ends. */
+  readonly ends?: number | undefined;
+  readonly reserved: number;
+  readonly provider?: string | undefined;
+  readonly alerts: readonly number[];
+}
+
+/** The truth about one request, or one billed try, by unit. */
+export interface SettledAmounts {
+  readonly requests: number;
+  /** Weighted by the Model's multipliers; whole. */
+  readonly tokens: number;
+  /** Nano-USD; whole. */
+  readonly usd: number;
+}
+
+/** Of what cost nothing. */
+export const NO_AMOUNTS: SettledAmounts = { requests: 0, tokens: 0, usd: 0 };
+
+/** A counter as admins see it. */
+export interface LimitUsage {
+  readonly rule: string;
+  readonly subject: string;
+  readonly unit: LimitUnit;
+  readonly limit: number;
+  readonly used: number;
+  readonly reserved: number;
+  /** Settled after the lease of its reservation: it could not be refused any more. */
+  readonly overrun: number;
+  /** Unix ms; for windows, now. */
+  readonly periodStart: number;
+  readonly resetsAt: number;
+}
+
+/** A threshold was crossed. */
+export interface LimitAlert {
+  readonly rule: string;
+  readonly subject: string;
+  readonly unit: LimitUnit;
+  readonly percent: number;
+  readonly used: number;
+  readonly limit: number;
+  /** Unix ms. */
+  readonly time: number;
+  readonly resetsAt: number;
+}
+
+/** The control plane's side of the limiter. Every method may reject where the store is away. */
+export interface LimitBook {
+  /** Counters that are not at rest, of one rule or all, at most `limit`. */
+  usage(query: {
+    readonly rule?: string | undefined;
+    readonly subject?: string | undefined;
+    readonly limit: number;
+  }): Promise<readonly LimitUsage[]>;
+  /** Forgets what was settled (not what is reserved). Returns how many counters there were. */
+  reset(rule: string, subject: string): Promise<number>;
+  /** Alerts that nobody has taken yet; they stay until `acknowledge`. */
+  alerts(limit: number): Promise<readonly { readonly id: string; readonly alert: LimitAlert }[]>;
+  acknowledge(ids: readonly string[]): Promise<void>;
+}
