@@ -35,7 +35,7 @@ export function limen(upstreamPort: number, workers: number): readonly Variant[]
           modelResource(model, [{ provider }], { ...more, price: { input: 1, output: 1 } }),
         ),
       ],
-      env: { LIMEN_WORKERS: String(workers) },
+      env: { LIMEN_WORKERS: String(workers), LIMEN_DEFAULT_LIMITS: 'off' },
     });
     return shared;
   };

@@ -6,35 +6,67 @@ import { AdminError } from './errors.ts';
 /** Thousands of resources fit; more is no request that a person makes. */
 export const LARGEST_BODY_BYTES = 8 * 1024 * 1024;
 
+export type BodyType = 'json' | 'form';
+
+const CONTENT_TYPES = {
+  json: /^application\/json\b/i,
+  form: /^application\/x-www-form-urlencoded\b/i,
+} as const;
+
 /**
- * Reads a JSON body.
+ * Reads a body: JSON, or a form as an object of texts.
  *
  * @throws AdminError unsupported_media_type, too_large, invalid_request
  */
-export async function readJson(request: IncomingMessage): Promise<unknown> {
-  const type = request.headers['content-type'] ?? '';
-  if (!/^application\/json\b/i.test(type)) {
-    throw new AdminError(
-      'unsupported_media_type',
-      'The body must be JSON with content-type: application/json.',
-    );
+export async function readBody(
+  request: IncomingMessage,
+  type: BodyType,
+  largestBytes: number = LARGEST_BODY_BYTES,
+): Promise<unknown> {
+  if (!CONTENT_TYPES[type].test(request.headers['content-type'] ?? '')) {
+    const wanted =
+      type === 'json'
+        ? 'The body must be JSON with content-type: application/json.'
+        : 'The body must be a form with content-type: application/x-www-form-urlencoded.';
+    throw new AdminError('unsupported_media_type', wanted);
   }
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of request) {
-    const bytes = Buffer.from(chunk);
-    length += bytes.length;
-    if (length > LARGEST_BODY_BYTES)
-      throw new AdminError('too_large', `A body has at most ${LARGEST_BODY_BYTES} bytes.`);
-    chunks.push(bytes);
-  }
+  const text = await readText(request, largestBytes);
+  if (type === 'form') return singly(new URLSearchParams(text), 'body');
   try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
     const body: unknown = JSON.parse(text);
     return body;
   } catch {
     throw new AdminError('invalid_request', 'The body is not valid JSON.');
   }
+}
+
+async function readText(request: IncomingMessage, largestBytes: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request) {
+    const bytes = Buffer.from(chunk);
+    length += bytes.length;
+    if (length > largestBytes) throw new AdminError('too_large', `A body has at most ${largestBytes} bytes.`);
+    chunks.push(bytes);
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
+  } catch {
+    throw new AdminError('invalid_request', 'The body is not valid UTF-8.');
+  }
+}
+
+/**
+ * Parameters as an object.
+ *
+ * @throws AdminError invalid_request where one is given twice: who reads the first and who reads the last would differ
+ */
+export function singly(parameters: URLSearchParams, place: string): Record<string, string> {
+  const entries = [...parameters];
+  const names = new Set(entries.map(([name]) => name));
+  if (names.size < entries.length)
+    throw new AdminError('invalid_request', `A parameter of the ${place} is given twice.`);
+  return Object.fromEntries(entries);
 }
 
 /**

@@ -2,6 +2,8 @@
 export const ADMIN_ERROR_STATUS = {
   invalid_request: 400,
   unauthorized: 401,
+  /** The message names the permission that is missing. */
+  forbidden: 403,
   not_found: 404,
   method_not_allowed: 405,
   /** Declared in a file or implied by the environment, so not to be changed here. */
@@ -12,6 +14,8 @@ export const ADMIN_ERROR_STATUS = {
   unsupported_media_type: 415,
   /** Details list what is wrong with the resources. */
   invalid_configuration: 422,
+  /** Too many wrong credentials from one address, or too many requests. */
+  too_many_requests: 429,
   internal_error: 500,
   unavailable: 503,
 } as const satisfies Record<string, number>;

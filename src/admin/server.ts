@@ -1,17 +1,20 @@
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createConnection } from 'node:net';
+import { z } from 'zod';
 import type { Logger } from '../telemetry/logger.ts';
-import { METRICS_CONTENT_TYPE } from '../telemetry/collect-metrics.ts';
-import { readJson } from './body.ts';
+import { createAuthentication, type Asking, type AuthenticationOptions } from './authentication.ts';
+import { readBody } from './body.ts';
+import { NOBODY, requirePermission, type Caller } from './caller.ts';
 import { AdminError } from './errors.ts';
-import { findRoute, type AdminResponse } from './router.ts';
+import { findRoute, Reply, type Access } from './router.ts';
 import { adminRoutes, type AdminServices } from './routes.ts';
-import { createTokenCheck } from './token.ts';
 
 export interface AdminServerOptions extends AdminServices {
   /** Whoever has it may do everything. */
   readonly token: string;
+  /** Who else is let in, and how. */
+  readonly authentication: Omit<AuthenticationOptions, 'token'>;
   readonly logger: Logger;
 }
 
@@ -44,25 +47,32 @@ const SECURITY_HEADERS = {
 /** The admin API over HTTP, for Envoy's console listener and the command line. */
 export function createAdminServer(options: AdminServerOptions): AdminServer {
   const { logger } = options;
-  const routes = adminRoutes(options);
-  const hasToken = createTokenCheck(options.token);
+  const authentication = createAuthentication({ ...options.authentication, token: options.token });
+  const routes = adminRoutes(options, authentication);
 
-  const answer = async (request: IncomingMessage): Promise<AdminResponse> => {
+  const answer = async (request: IncomingMessage): Promise<Reply> => {
     const url = new URL(request.url ?? '/', 'http://admin');
+    const asking = askingOf(request);
     const match = matchOrError(request.method ?? 'GET', url.pathname);
-    const isPublic = 'route' in match && match.route.isPublic === true;
     // Before anything else, so that a stranger does not learn which paths there are.
-    if (!isPublic && !hasToken(request.headers.authorization)) {
-      throw new AdminError('unauthorized', 'The admin token is missing or wrong.');
-    }
+    const isPublic = 'route' in match && match.route.permission === 'public';
+    const caller = isPublic ? NOBODY : await authentication.authenticate(asking);
     if ('error' in match) throw match.error;
-    return match.route.handle({
-      params: match.params,
-      query: url.searchParams,
-      actor: 'admin token',
-      json: () => readJson(request),
-      headers: request.headers,
-    });
+    const { route, params } = match;
+    requireAccess(caller, route.permission);
+    try {
+      return await route.answer({
+        params,
+        query: url.searchParams,
+        readBody: (type, largestBytes) => readBody(request, type, largestBytes),
+        caller,
+        asking,
+      });
+    } catch (error) {
+      if (route.errorReply === undefined) throw error;
+      logUnexpected(error, request);
+      return route.errorReply(toAdminError(error));
+    }
   };
 
   const matchOrError = (method: string, path: string) => {
@@ -73,21 +83,23 @@ export function createAdminServer(options: AdminServerOptions): AdminServer {
     }
   };
 
+  const logUnexpected = (error: unknown, { method }: IncomingMessage): void => {
+    if (!(error instanceof AdminError)) logger.error({ err: error, method }, 'admin request failed');
+  };
+
   const handle = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const started = performance.now();
-    let result: AdminResponse;
+    let reply: Reply;
     try {
-      result = await answer(request);
+      reply = await answer(request);
     } catch (error) {
-      if (!(error instanceof AdminError)) {
-        logger.error({ err: error, method: request.method }, 'admin request failed');
-      }
-      result = errorResponse(toAdminError(error));
+      logUnexpected(error, request);
+      reply = errorReply(toAdminError(error));
     }
-    send(request, response, result);
+    send(request, response, reply);
     const path = (request.url ?? '').split('?')[0];
     const milliseconds = Math.round(performance.now() - started);
-    logger.debug({ method: request.method, path, status: result.status, milliseconds }, 'admin request');
+    logger.debug({ method: request.method, path, status: reply.status, milliseconds }, 'admin request');
   };
 
   const server = createServer(
@@ -122,27 +134,53 @@ function toAdminError(error: unknown): AdminError {
   return new AdminError('internal_error', 'The control plane failed to do this; its log says why.');
 }
 
-function errorResponse(error: AdminError): AdminResponse {
+function errorReply(error: AdminError): Reply {
   const { code, message, details } = error;
-  return { status: error.status, body: { error: { code, message, details } } };
+  const wait = retryAfterOf(details);
+  return new Reply(
+    error.status,
+    { error: { code, message, details } },
+    wait === undefined ? {} : { headers: { 'retry-after': String(wait) } },
+  );
 }
 
-function send(request: IncomingMessage, response: ServerResponse, result: AdminResponse): void {
-  const text = result.html ?? result.metrics ?? `${JSON.stringify(result.body)}\n`;
-  response.writeHead(result.status, {
+function retryAfterOf(details: unknown): number | undefined {
+  return z.object({ retryAfterSeconds: z.number() }).safeParse(details).data?.retryAfterSeconds;
+}
+
+/**
+ * Who asks, as far as the connection tells. Envoy speaks over the socket, and its last word in x-forwarded-for is the
+ * client it saw; who speaks over the socket without Envoy has no address. Over TCP nobody's header is believed.
+ */
+function askingOf({ method, headers, socket }: IncomingMessage): Asking {
+  const { remoteAddress } = socket;
+  const forwarded = single(headers['x-envoy-external-address']) ?? single(headers['x-forwarded-for']);
+  const address = remoteAddress ?? forwarded?.split(',').at(-1)?.trim();
+  return { method: method ?? 'GET', headers, address };
+}
+
+function single(header: string | string[] | undefined): string | undefined {
+  return typeof header === 'string' ? header : undefined;
+}
+
+/** @throws AdminError forbidden that names the permission */
+function requireAccess(caller: Caller, access: Access): void {
+  if (access === 'public' || access === 'authenticated') return;
+  requirePermission(caller, ...(typeof access === 'string' ? [access] : access));
+}
+
+function send(request: IncomingMessage, response: ServerResponse, reply: Reply): void {
+  const text = reply.text ?? `${JSON.stringify(reply.body)}\n`;
+  response.writeHead(reply.status, {
+    'content-type': 'application/json',
+    ...(reply.status === 401 ? { 'www-authenticate': 'Bearer realm="limen admin"' } : {}),
+    ...reply.headers,
     ...SECURITY_HEADERS,
-    'content-type': contentType(result),
     'content-length': Buffer.byteLength(text),
-    ...(result.status === 401 ? { 'www-authenticate': 'Bearer realm="limen admin"' } : {}),
     // What is left of a body that nobody reads would be taken for the next request.
     ...(request.complete ? {} : { connection: 'close' }),
   });
   response.end(request.method === 'HEAD' ? undefined : text);
-}
-
-function contentType({ html, metrics }: AdminResponse): string {
-  if (html !== undefined) return 'text/html; charset=utf-8';
-  return metrics === undefined ? 'application/json' : METRICS_CONTENT_TYPE;
 }
 
 async function listen(server: Server, address: string | number): Promise<number> {

@@ -1,6 +1,11 @@
 import { resourceId, type SourcedResource } from '../config/origin.ts';
 import type { SecretSource } from '../config/resources/common.ts';
-import type { ProviderResource, Resource } from '../config/resources/index.ts';
+import type {
+  BackendResource,
+  IdentityProviderResource,
+  ProviderResource,
+  Resource,
+} from '../config/resources/index.ts';
 import { HIDDEN } from '../vault/sealed-spec.ts';
 import { hashKey } from './virtual-key.ts';
 
@@ -14,11 +19,38 @@ export function withHashedKey(resource: Resource): Resource {
 /** What was shown as hidden and sent back means the secret that is there already. */
 export function withKeptSecret(resource: Resource, opened: readonly SourcedResource[]): Resource | undefined {
   if (resource.kind === 'ApiKey') return 'value' in resource.spec.secret ? undefined : resource;
+  if (resource.kind === 'IdentityProvider') return withKeptSharedSecret(resource, opened);
+  if (resource.kind === 'Backend') return withKeptBackendCredential(resource, opened);
   if (resource.kind !== 'Provider') return resource;
   const { credential } = resource.spec;
   if (credential === undefined) return resource;
   const before = opened.find((sourced) => resourceId(sourced.resource) === resourceId(resource))?.resource;
   const kept = keptCredential(credential, before?.kind === 'Provider' ? before.spec.credential : undefined);
+  return kept && { ...resource, spec: { ...resource.spec, credential: kept } };
+}
+
+function withKeptSharedSecret(
+  resource: IdentityProviderResource,
+  opened: readonly SourcedResource[],
+): Resource | undefined {
+  const { sharedSecret } = resource.spec;
+  if (sharedSecret === undefined) return resource;
+  const before = opened.find((sourced) => resourceId(sourced.resource) === resourceId(resource))?.resource;
+  const kept = keptSource(
+    sharedSecret,
+    before?.kind === 'IdentityProvider' ? before.spec.sharedSecret : undefined,
+  );
+  return kept && { ...resource, spec: { ...resource.spec, sharedSecret: kept } };
+}
+
+function withKeptBackendCredential(
+  resource: BackendResource,
+  opened: readonly SourcedResource[],
+): Resource | undefined {
+  const { credential } = resource.spec;
+  if (credential === undefined) return resource;
+  const before = opened.find((sourced) => resourceId(sourced.resource) === resourceId(resource))?.resource;
+  const kept = keptSource(credential, before?.kind === 'Backend' ? before.spec.credential : undefined);
   return kept && { ...resource, spec: { ...resource.spec, credential: kept } };
 }
 

@@ -1,19 +1,18 @@
-import type { AdminResponse } from './router.ts';
-
-/** What stands at the root of the console port: who this is, and where to go on. */
-export function welcomePage(version: string, accept: string | undefined): AdminResponse {
-  const body = {
+/** What stands at the root of the console port, for programs: who this is, and where to go on. */
+export function welcome(version: string): Record<string, string> {
+  return {
     name: 'Limen',
     version,
     what: 'Admin API of an AI gateway',
     api: '/api/v1/status',
+    documentation: '/api/v1/openapi.json',
     authorization: 'Bearer token: LIMEN_ADMIN_TOKEN, or the file keys/admin.token in the data folder',
   };
-  if (!accept?.includes('text/html')) return { status: 200, body };
-  return {
-    status: 200,
-    body,
-    html: `<!doctype html>
+}
+
+/** The same for people. */
+export function welcomePage(version: string): string {
+  return `<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
@@ -27,6 +26,5 @@ export function welcomePage(version: string, accept: string | undefined): AdminR
 </ul>
 <p>The admin token is LIMEN_ADMIN_TOKEN, or stands in <code>keys/admin.token</code> in the data folder.</p>
 </html>
-`,
-  };
+`;
 }

@@ -6,7 +6,7 @@ import type { StatusSource, StoreStatus } from '../admin/contract.ts';
 import { createKeyService, type AdminEvent } from '../admin/key-service.ts';
 import { createResourceService } from '../admin/resource-service.ts';
 import { readOrCreateAdminToken } from '../admin/token.ts';
-import { demoResources, impliedResources } from '../config/environment/implied-resources.ts';
+import { defaultLimits, demoResources, impliedResources } from '../config/environment/implied-resources.ts';
 import { probeOllama } from '../config/environment/ollama.ts';
 import { processEnvironment, type Settings } from '../config/env.ts';
 import { loadConfig } from '../config/load/load.ts';
@@ -185,10 +185,13 @@ export async function control(settings: Settings, version: string): Promise<unde
       vault,
     ),
     implied: {
-      environment: impliedResources({
-        environment: processEnvironment(),
-        ollama: settings.config === undefined ? await probeOllama() : undefined,
-      }),
+      environment: [
+        ...impliedResources({
+          environment: processEnvironment(),
+          ollama: settings.config === undefined ? await probeOllama() : undefined,
+        }),
+        ...(settings.defaultLimits === 'on' ? defaultLimits() : []),
+      ],
       builtIn: demoResources({ demoPort: demo.port }),
     },
     publish: (configuration) => publisher.publish(configuration),

@@ -1,6 +1,10 @@
+import type { Directory } from '../core/access.ts';
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../core/capabilities.ts';
+import { LimenError } from '../core/errors.ts';
+import type { TokenVerifier } from '../core/verified-token.ts';
 import { variableOf, type Settings } from '../config/env.ts';
 import { DistributionClient } from '../distribution/client.ts';
+import { WorkerReports } from '../distribution/reports.ts';
 import { SnapshotStore } from '../distribution/store.ts';
 import { loadProcessorProtocol } from '../envoy-protocol/codecs.ts';
 import type { StreamAccessLogsMessage } from '../envoy-protocol/access-log-messages.ts';
@@ -25,6 +29,19 @@ import { createReasoningCarriers, deriveReasoningKeys } from '../vault/reasoning
 /** Bodies are bounded by the Gateway resource; a gRPC message is at most one body. */
 const LARGEST_BODY_BYTES = 268_435_456;
 const STOP_MARGIN_MS = 3000;
+/** Until workers have the whole directory: keys alone. */
+const NO_DIRECTORY = (snapshots: SnapshotStore): Directory => ({
+  key: (hash) => snapshots.directory.key(hash),
+  user: () => undefined,
+  issuerKeys: () => undefined,
+  revocation: () => undefined,
+  generation: 0,
+});
+const NO_TOKENS: TokenVerifier = {
+  verify: () => {
+    throw new LimenError('invalid_token', 'No issuer of tokens is configured here.');
+  },
+};
 /** Before the first snapshot no request goes anywhere. */
 const NO_CIRCUITS = { failures: 0, openSeconds: 0 };
 
@@ -41,10 +58,12 @@ export async function processor(settings: Settings, index: number): Promise<unde
   const endpoints = endpointsOf(settings, settings.clickhouseUrl ?? '');
   const protocol = loadProcessorProtocol();
   const snapshots = new SnapshotStore();
+  const reports = new WorkerReports({ now: Date.now });
   const distribution = new DistributionClient({
     address: `unix:${endpoints.sockets.snapshots}`,
     worker: `processor-${index}`,
     store: snapshots,
+    reports,
     logger,
   });
   const redis = connectRedis({ url: endpoints.redisUrl, logger });
@@ -85,7 +104,9 @@ export async function processor(settings: Settings, index: number): Promise<unde
     protocol,
     front: new FrontPipeline({
       snapshot: () => snapshots.current,
-      lookupKey: (hash) => snapshots.keys.get(hash),
+      directory: NO_DIRECTORY(snapshots),
+      tokens: NO_TOKENS,
+      sightings: { keyUsed: () => undefined, userSeen: () => undefined },
       ledger,
       capabilities: settings.envoyFeatures === 'all' ? ALL_CAPABILITIES : LEAST_CAPABILITIES,
       priceOf,
@@ -98,7 +119,7 @@ export async function processor(settings: Settings, index: number): Promise<unde
     keptAnswers,
     onTooLarge: () => metrics.answersNotKept(1),
     maxMessageBytes: LARGEST_BODY_BYTES,
-    serving: () => snapshots.current !== undefined && snapshots.keys.position !== undefined,
+    serving: () => snapshots.current !== undefined && snapshots.directory.position !== undefined,
     onAccessLog,
     onAnswer: ({ status, error, context }) => {
       if (error?.code === 'internal_error') logger.error({ error: error.cause }, 'a request failed in Limen');
@@ -115,6 +136,7 @@ export async function processor(settings: Settings, index: number): Promise<unde
     async () => {
       await server.drain(settings.drainSeconds * 1000);
       distribution.stop();
+      reports.close();
       await Promise.all([ledger.close(STOP_MARGIN_MS), keptAnswers.flush()]);
       redis.disconnect();
       await metricsServer.close();

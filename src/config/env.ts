@@ -71,6 +71,7 @@ const schema = z.object({
     .default('tw-'),
   drainSeconds: z.coerce.number().min(0).max(3600).default(10),
   leaseSeconds: z.coerce.number().min(1).max(3600).default(120),
+  defaultLimits: z.enum(['on', 'off']).default('on'),
   secretFolders: list(text).optional(),
   allowedFetchRanges: list(z.union([z.cidrv4(), z.cidrv6()])).default([]),
 });
@@ -164,6 +165,11 @@ const DESCRIPTIONS: Readonly<Record<SettingKey, Description>> = {
   leaseSeconds: {
     allowed: 'seconds from 1 to 3600',
     about: 'how long an open request may go without a sign of life until its row is closed (default 120)',
+  },
+  defaultLimits: {
+    allowed: 'on, off',
+    about:
+      'whether the built-in limits hold: 100 requests a minute of each user, 1000 of each address (default on)',
   },
   secretFolders: {
     allowed: 'folders, separated by commas: /run/secrets,/etc/limen',

@@ -2,7 +2,8 @@ import { isAbsolute, relative, resolve } from 'node:path';
 import { formatPath, inReadingOrder, type ConfigIssue } from './load/issue.ts';
 import { nearestNames } from '../core/nearest.ts';
 import { describeOrigin, resourceId, type SourcedResource } from './origin.ts';
-import type { ModelResource, ProviderResource, Resource } from './resources/index.ts';
+import type { LimitPolicyResource, ModelResource, ProviderResource, Resource } from './resources/index.ts';
+import { DEFAULT_MODEL_PREFIXES } from './resources/provider.ts';
 
 /** What each source declares; where two declare the same resource, the one further up here is in force. */
 export interface ConfigSources {
@@ -36,7 +37,7 @@ export function mergeSources(sources: ConfigSources): MergedConfig {
   const ordered = hasProvider ? others : [...others, ...sources.builtIn];
   const allowed = merger.withoutForeignFiles(merger.withoutHidden(ordered), sources.secretFolders);
   const kept = merger.withoutReferencesToNowhere(
-    merger.withoutTakenNames(merger.withoutSecondGateway(allowed)),
+    merger.withoutAmbiguousIssuers(merger.withoutTakenNames(merger.withoutSecondGateway(allowed))),
   );
   return { resources: kept, issues: inReadingOrder(merger.issues), warnings: merger.warnings };
 }
@@ -160,6 +161,58 @@ class Merger {
     return resources.filter((sourced) => !dropped.has(sourced));
   }
 
+  /** A token must belong to one identity provider alone: its mapping and its rights hang on it. */
+  withoutAmbiguousIssuers(resources: readonly SourcedResource[]): SourcedResource[] {
+    const owners = new Map<string, SourcedResource>();
+    return resources.filter((sourced) => {
+      const { kind, spec } = sourced.resource;
+      if (kind !== 'IdentityProvider' || !spec.enabled) return true;
+      const names = spec.audiences.map((audience) => JSON.stringify([spec.issuer, audience]));
+      const index = names.findIndex((name) => owners.has(name));
+      const owner = owners.get(names[index] ?? '');
+      if (owner === undefined) {
+        for (const name of names) owners.set(name, sourced);
+        return true;
+      }
+      this.#object(sourced, ['spec', 'audiences', index], {
+        value: JSON.stringify(spec.audiences[index]),
+        message: `is taken, for the same issuer, by ${resourceId(owner.resource)} (${describeOrigin(owner.origin)})`,
+        allowed: 'each audience of an issuer once, or enabled: false',
+      });
+      return false;
+    });
+  }
+
+  /** A rule that names what is nowhere stays in force: left out, it would hold nobody. */
+  #objectToUnknownNames(
+    sourced: SourcedResource & { readonly resource: LimitPolicyResource },
+    resources: readonly SourcedResource[],
+  ): void {
+    const { match } = sourced.resource.spec;
+    const check = (
+      field: 'providers' | 'models',
+      kind: 'Provider' | 'Model',
+      isKnown: (name: string) => boolean,
+    ) => {
+      const known = resources.flatMap(({ resource }) =>
+        resource.kind === kind ? [resource.metadata.name] : [],
+      );
+      for (const [index, name] of (match[field] ?? []).entries()) {
+        if (name.includes('*') || known.includes(name) || isKnown(name)) continue;
+        if (this.#invalid.has(`${kind}/${name}`)) continue;
+        const nearest = nearestNames(name, known, 1)[0];
+        this.#object(sourced, ['spec', 'match', field, index], {
+          value: JSON.stringify(name),
+          message: `is no ${kind}`,
+          allowed: `the name of a ${kind}, or a pattern with *`,
+          ...(nearest ? { hint: `did you mean ${nearest}?` } : {}),
+        });
+      }
+    };
+    check('providers', 'Provider', () => false);
+    check('models', 'Model', (name) => goesByPrefix(name, resources));
+  }
+
   withoutReferencesToNowhere(resources: readonly SourcedResource[]): SourcedResource[] {
     const providers = new Map(
       resources.flatMap((sourced) =>
@@ -170,6 +223,7 @@ class Merger {
     );
     return resources.filter((sourced) => {
       const { resource, origin } = sourced;
+      if (resource.kind === 'LimitPolicy') this.#objectToUnknownNames({ ...sourced, resource }, resources);
       if (resource.kind !== 'Model') return true;
       // Well-known models stand for a well-known service; a declared provider of that name may be another.
       if (origin.source === 'environment' && !impliedModelFits(resource, providers, origin.because))
@@ -197,6 +251,8 @@ function secretFiles({ kind, spec }: Resource): { path: readonly PropertyKey[]; 
   const secrets = {
     ...(kind === 'Provider' ? { credential: spec.credential } : {}),
     ...(kind === 'ApiKey' ? { secret: spec.secret } : {}),
+    ...(kind === 'Backend' ? { credential: spec.credential } : {}),
+    ...(kind === 'IdentityProvider' ? { sharedSecret: spec.sharedSecret } : {}),
   };
   return Object.entries(secrets).flatMap(([field, secret]) => {
     if (secret === undefined) return [];
@@ -222,6 +278,17 @@ function namesBesides({ resource }: SourcedResource): { field: string; names: re
   if (resource.kind === 'Provider')
     return { field: 'modelPrefixes', names: resource.spec.modelPrefixes ?? [] };
   return { field: '', names: [] };
+}
+
+/** Whether a provider answers a model of that name although no Model names it. */
+function goesByPrefix(name: string, resources: readonly SourcedResource[]): boolean {
+  return resources.some(
+    ({ resource }) =>
+      resource.kind === 'Provider' &&
+      (resource.spec.modelPrefixes ?? DEFAULT_MODEL_PREFIXES[resource.spec.type]).some((prefix) =>
+        name.startsWith(prefix),
+      ),
+  );
 }
 
 function impliedModelFits(

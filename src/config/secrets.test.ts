@@ -33,6 +33,7 @@ describe('resolveSecrets', () => {
     await writeFile(join(folder, 'key'), 'from-file\n');
     const resolved = await resolveSecrets(
       {
+        issuers: [],
         credentials: texts({ a: { value: 'as-is' }, b: { env: 'KEY' }, c: { file: join(folder, 'key') } }),
         keys: [],
       },
@@ -42,6 +43,7 @@ describe('resolveSecrets', () => {
       providers: { a: 'as-is', b: 'from-environment', c: 'from-file' },
       googleAccounts: {},
       keys: [],
+      sharedSecrets: {},
       warnings: [],
     });
   });
@@ -50,6 +52,7 @@ describe('resolveSecrets', () => {
     await writeFile(join(folder, 'empty'), '\n');
     const resolved = await resolveSecrets(
       {
+        issuers: [],
         credentials: texts({
           good: { value: 'fine' },
           unset: { env: 'NOT_SET' },
@@ -82,6 +85,7 @@ describe('resolveSecrets', () => {
     const hash = createHash('sha256').update(key).digest('hex');
     const resolved = await resolveSecrets(
       {
+        issuers: [],
         credentials: {},
         keys: [
           { key: { id: 'config/a', user: 'a' }, secret: { value: key } },
@@ -100,9 +104,33 @@ describe('resolveSecrets', () => {
     ]);
   });
 
+  it('reads the secrets of issuers, and leaves out the weak', async () => {
+    const long = 'a secret of two and thirty bytes';
+    const resolved = await resolveSecrets(
+      {
+        credentials: {},
+        keys: [],
+        issuers: [
+          { name: 'good', issuer: 'a', keys: { kind: 'sharedSecret', source: { value: long } } },
+          { name: 'weak', issuer: 'b', keys: { kind: 'sharedSecret', source: { value: long.slice(1) } } },
+          { name: 'open', issuer: 'https://c', keys: { kind: 'discovery' } },
+        ],
+      },
+      {},
+    );
+    expect(resolved.sharedSecrets).toEqual({ good: long });
+    expect(resolved.warnings).toEqual([
+      {
+        resource: 'IdentityProvider/weak',
+        message: 'Shared secret is shorter than 32 bytes: its tokens are refused.',
+      },
+    ]);
+  });
+
   it('puts the parts of an access key together, and names the part that is missing', async () => {
     const resolved = await resolveSecrets(
       {
+        issuers: [],
         credentials: {
           whole: {
             kind: 'accessKey',
@@ -137,6 +165,7 @@ describe('resolveSecrets', () => {
     const account = (source: SecretSource): DeclaredCredential => ({ kind: 'googleServiceAccount', source });
     const resolved = await resolveSecrets(
       {
+        issuers: [],
         credentials: {
           good: account({ file: join(folder, 'account.json') }),
           user: account({ value: JSON.stringify({ ...ACCOUNT, type: 'authorized_user' }) }),

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { z } from 'zod';
+import type { JsonWebKey } from '../core/json-web-key.ts';
+import { backendOfCluster } from '../core/gateway-names.ts';
 import type { ProviderSecrets, VirtualKey } from '../core/snapshot.ts';
 import type { Environment } from './env.ts';
 import { toErrorCode } from './load/error-code.ts';
@@ -22,6 +24,22 @@ export type DeclaredCredential =
   | { readonly kind: 'accessKey'; readonly source: AccessKeySource }
   /** JSON of a key of a Google service account, for which access tokens are to be had. */
   | { readonly kind: 'googleServiceAccount'; readonly source: SecretSource };
+
+/** Where the keys of an issuer come from. */
+export type IssuerKeySource =
+  /** The issuer's own document says where. */
+  | { readonly kind: 'discovery' }
+  | { readonly kind: 'jwksUri'; readonly uri: string }
+  | { readonly kind: 'inline'; readonly keys: readonly JsonWebKey[] }
+  | { readonly kind: 'sharedSecret'; readonly source: SecretSource };
+
+/** An identity provider as far as its keys are concerned. */
+export interface DeclaredIssuer {
+  /** Of the IdentityProvider. */
+  readonly name: string;
+  readonly issuer: string;
+  readonly keys: IssuerKeySource;
+}
 
 /** What access tokens are asked for with. The key is in clear: for the control plane's memory alone. */
 export interface GoogleServiceAccount {
@@ -47,12 +65,16 @@ export interface ResolvedSecrets {
   readonly googleAccounts: Readonly<Record<string, GoogleServiceAccount>>;
   /** Declared keys that are in force; one whose secret could not be read is not in here. */
   readonly keys: readonly VirtualKey[];
+  /** Shared secrets in clear, by IdentityProvider. */
+  readonly sharedSecrets: Readonly<Record<string, string>>;
   /** Concern only the resource they name: its requests fail, all others go on. */
   readonly warnings: readonly SecretWarning[];
 }
 
 /** A declared key shorter than this could be guessed over the network. */
 export const SHORTEST_DECLARED_KEY = 16;
+
+const SHORTEST_SHARED_SECRET = 32;
 
 const LARGEST_SECRET_FILE_BYTES = 64 * 1024;
 
@@ -66,6 +88,7 @@ export async function resolveSecrets(
   declared: {
     readonly credentials: Readonly<Record<string, DeclaredCredential>>;
     readonly keys: readonly DeclaredKey[];
+    readonly issuers: readonly DeclaredIssuer[];
   },
   environment: Environment,
 ): Promise<ResolvedSecrets> {
@@ -75,7 +98,7 @@ export async function resolveSecrets(
   for (const [name, credential] of Object.entries(declared.credentials)) {
     const found = await readCredential(credential, environment);
     if ('problem' in found)
-      warnings.push({ resource: `Provider/${name}`, message: `Credential ${found.problem}` });
+      warnings.push({ resource: ownerOf(name), message: `Credential ${found.problem}` });
     else if ('account' in found) googleAccounts[name] = found.account;
     else providers[name] = found.secret;
   }
@@ -89,7 +112,21 @@ export async function resolveSecrets(
       });
     } else keys.push({ ...key, hash: hash.secret });
   }
-  return { providers, googleAccounts, keys, warnings };
+  const sharedSecrets: Record<string, string> = {};
+  for (const { name, keys: source } of declared.issuers) {
+    if (source.kind !== 'sharedSecret') continue;
+    const found = await readSharedSecret(source.source, environment);
+    if ('problem' in found)
+      warnings.push({ resource: `IdentityProvider/${name}`, message: `Shared secret ${found.problem}` });
+    else sharedSecrets[name] = found.secret;
+  }
+  return { providers, googleAccounts, keys, sharedSecrets, warnings };
+}
+
+/** `Kind/name` of the resource that a credential is of. */
+function ownerOf(name: string): string {
+  const backend = backendOfCluster(name);
+  return backend === undefined ? `Provider/${name}` : `Backend/${backend}`;
 }
 
 type Found = { readonly secret: string } | { readonly problem: string };
@@ -155,6 +192,13 @@ async function hashOf(source: SecretSource, environment: Environment): Promise<F
     return { problem: `is shorter than ${SHORTEST_DECLARED_KEY} characters and not in force.` };
   }
   return { secret: createHash('sha256').update(found.secret).digest('hex') };
+}
+
+/** RFC 7518, section 3.2: a key for HS256 has at least as many bits as its hash. */
+async function readSharedSecret(source: SecretSource, environment: Environment): Promise<Found> {
+  const found = await readSecret(source, environment);
+  if ('problem' in found || found.secret.length >= SHORTEST_SHARED_SECRET) return found;
+  return { problem: `is shorter than ${SHORTEST_SHARED_SECRET} bytes: its tokens are refused.` };
 }
 
 async function readSecret(source: SecretSource, environment: Environment): Promise<Found> {

@@ -5,13 +5,11 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { loadTexts } from '../config/load/load.ts';
 import { ALL_CAPABILITIES } from '../core/capabilities.ts';
-import type { VirtualKey } from '../core/snapshot.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { createVault } from '../vault/vault.ts';
 import { buildXds } from '../xds/build/index.ts';
 import { ConfigurationCenter } from './configuration-center.ts';
 import type { GuardedFetch } from './guarded-fetch.ts';
-import type { KeyChange } from './key-directory.ts';
 import { createLastGoodFile } from './last-good-file.ts';
 import type { Configuration } from './publisher.ts';
 
@@ -57,21 +55,8 @@ interface Given {
 function setUp({ encryptionKey = ENCRYPTION_KEY, config = '/limen.yaml', fetch = unused }: Given = {}) {
   const vault = createVault(encryptionKey, 'a test');
   const published: Configuration[] = [];
-  const keyChanges: KeyChange[] = [];
-  let active: VirtualKey[] = [{ id: 'k', hash: 'a'.repeat(64), user: 'ann' }];
-  let publish = (configuration: Configuration): Promise<void> => {
-    published.push(configuration);
-    return Promise.resolve();
-  };
   const center = new ConfigurationCenter({
     resources: { list: () => Promise.resolve([]), change: unused, revision: unused },
-    keys: {
-      create: unused,
-      list: unused,
-      get: unused,
-      revoke: unused,
-      listActive: () => Promise.resolve(active),
-    },
     vault,
     environment: {},
     fetch,
@@ -79,20 +64,17 @@ function setUp({ encryptionKey = ENCRYPTION_KEY, config = '/limen.yaml', fetch =
     secretFolders: [],
     lastGoodFile: createLastGoodFile(join(folder, 'last-good.json'), config, vault),
     implied: { environment: [], builtIn: [] },
-    publish: (configuration) => publish(configuration),
-    publishKeys: (change) => {
-      keyChanges.push(change);
+    publish: (configuration) => {
+      published.push(configuration);
       return Promise.resolve();
     },
+    directory: { set: () => Promise.resolve() },
     logger: createLogger('test', 'silent'),
     now: Date.now,
   });
   return {
     center,
     published,
-    keyChanges,
-    setActive: (keys: VirtualKey[]) => (active = keys),
-    setPublish: (next: typeof publish) => (publish = next),
   };
 }
 
@@ -108,20 +90,6 @@ describe('ConfigurationCenter', () => {
     expect(Object.keys(published[0]?.snapshot.providers ?? {})).toEqual(['local']);
     await center.onFile(fileOf(PROVIDER));
     expect(onKeysComplete).toHaveBeenCalledTimes(1);
-    await center.close();
-  });
-
-  it('tells of a revocation while an Envoy has not taken a configuration', async () => {
-    const { center, keyChanges, setActive, setPublish } = setUp();
-    await center.start(fileOf(PROVIDER), () => undefined);
-    const taken = Promise.withResolvers<void>();
-    setPublish(() => taken.promise);
-    const publication = center.onFile(fileOf(PROVIDER.replace('127.0.0.1', '127.0.0.2')));
-    setActive([]);
-    await center.onKeys();
-    expect(keyChanges.at(-1)).toEqual({ upsert: [], remove: ['a'.repeat(64)] });
-    taken.resolve();
-    await publication;
     await center.close();
   });
 

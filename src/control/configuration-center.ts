@@ -4,21 +4,20 @@ import { formatIssue, type ConfigIssue } from '../config/load/issue.ts';
 import type { LoadResult } from '../config/load/load.ts';
 import { mergeSources, type MergedConfig } from '../config/merge.ts';
 import type { SourcedResource } from '../config/origin.ts';
-import type { ResourceStore, VirtualKeyStore } from '../core/configuration-store.ts';
+import type { ResourceStore } from '../core/configuration-store.ts';
 import type { Snapshot, VirtualKey } from '../core/snapshot.ts';
 import { buildSnapshot, type BuiltSnapshot } from '../snapshot/build.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ListenerCertificate } from '../xds/build/index.ts';
 import { Credentials, type CredentialsOptions, type CredentialStatus } from './credentials.ts';
-import { KeyDirectory, type KeyChange } from './key-directory.ts';
+import type { DirectorySources } from './directory-sources.ts';
 import type { LastGoodFile } from './last-good-file.ts';
 import { readListenerCertificate } from './listener-certificate.ts';
 import type { Configuration } from './publisher.ts';
 
 export interface ConfigurationCenterOptions extends Omit<CredentialsOptions, 'onChange'> {
   readonly resources: ResourceStore;
-  readonly keys: VirtualKeyStore;
   readonly vault: Vault;
   /** Resources that the environment implies, and the demo. */
   readonly implied: Pick<OtherSources, 'environment' | 'builtIn'>;
@@ -26,8 +25,8 @@ export interface ConfigurationCenterOptions extends Omit<CredentialsOptions, 'on
   readonly secretFolders: readonly string[];
   readonly lastGoodFile: LastGoodFile;
   readonly publish: (configuration: Configuration) => Promise<void>;
-  /** Resolves when the workers have it in force, or took too long. */
-  readonly publishKeys: (change: KeyChange) => Promise<void>;
+  /** Where declared keys go. */
+  readonly directory: Pick<DirectorySources, 'set'>;
   readonly logger: Logger;
   /** Unix time in milliseconds. */
   readonly now: () => number;
@@ -47,7 +46,6 @@ const NO_FILE: FileContent = { resources: [], invalid: new Set() };
  */
 export class ConfigurationCenter {
   readonly #options: ConfigurationCenterOptions;
-  readonly #directory = new KeyDirectory();
   readonly #credentials: Credentials;
   #fileIssues: readonly ConfigIssue[] = [];
   /** The file as it was last without errors of its own; undefined while it never was. */
@@ -64,8 +62,6 @@ export class ConfigurationCenter {
   #certificateWarning: ConfigIssue | undefined;
   #fingerprint = '';
   #work: Promise<void> = Promise.resolve();
-  /** Keys have a line of their own: a revocation never waits for an Envoy that is slow to take a configuration. */
-  #keyWork: Promise<void> = Promise.resolve();
   #onKeysComplete: (() => void) | undefined;
   #poll: NodeJS.Timeout | undefined;
 
@@ -111,7 +107,7 @@ export class ConfigurationCenter {
    * place; where nobody knows that, nothing is published: workers and Envoy keep what they had of an earlier control
    * plane until all of it is right.
    *
-   * @param onKeysComplete called once, when every key has been published
+   * @param onKeysComplete called once, when every declared key has been published
    */
   async start(file: LoadResult | undefined, onKeysComplete: () => void): Promise<void> {
     this.#onKeysComplete = onKeysComplete;
@@ -119,7 +115,6 @@ export class ConfigurationCenter {
     else this.#takeFile(file);
     if (file !== undefined) await this.#readKeptFile();
     await this.#readDatabase();
-    await this.#readKeys();
     await this.#rebuild();
     this.#poll = setInterval(() => void this.#enqueue(() => this.#refresh()), SECRETS_POLL_MS);
     this.#poll.unref();
@@ -141,27 +136,17 @@ export class ConfigurationCenter {
     });
   }
 
-  /** Keys of the database have changed. */
-  onKeys(): Promise<void> {
-    this.#keyWork = this.#after(this.#keyWork, () => this.#readKeys());
-    return this.#keyWork;
-  }
-
   async close(): Promise<void> {
     clearInterval(this.#poll);
     this.#credentials.close();
-    await Promise.all([this.#work, this.#keyWork]);
+    await this.#work;
   }
 
   #enqueue(step: () => Promise<void>): Promise<void> {
-    this.#work = this.#after(this.#work, step);
-    return this.#work;
-  }
-
-  #after(previous: Promise<void>, step: () => Promise<void>): Promise<void> {
-    return previous.then(step).catch((error: unknown) => {
+    this.#work = this.#work.then(step).catch((error: unknown) => {
       this.#options.logger.error({ error }, 'a change of configuration could not be brought into force');
     });
+    return this.#work;
   }
 
   #takeFile(result: LoadResult): void {
@@ -190,15 +175,6 @@ export class ConfigurationCenter {
     );
     this.#database = resources;
     this.#databaseWarnings = warnings;
-  }
-
-  async #readKeys(): Promise<void> {
-    const stored = await this.#options.keys.listActive(this.#options.now());
-    await this.#publishKeys(this.#directory.setStored(stored));
-  }
-
-  async #publishKeys(change: KeyChange): Promise<void> {
-    if (change.upsert.length > 0 || change.remove.length > 0) await this.#options.publishKeys(change);
   }
 
   async #rebuild(): Promise<void> {
@@ -241,7 +217,11 @@ export class ConfigurationCenter {
     const built = this.#built;
     if (built === undefined) return;
     await this.#credentials.read(built);
-    await this.#publishKeys(this.#directory.setDeclared(this.#inForceKeys(this.#credentials.keys)));
+    const declared = this.#inForceKeys(this.#credentials.keys);
+    await this.#options.directory.set(
+      'declared keys',
+      declared.map((key) => ({ type: 'key', key })),
+    );
     this.#onKeysComplete?.();
     this.#onKeysComplete = undefined;
     await this.#readCertificate(built.snapshot);

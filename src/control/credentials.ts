@@ -27,7 +27,7 @@ export interface CredentialStatus {
 export class Credentials {
   readonly #environment: Environment;
   readonly #tokens: GoogleTokens;
-  #resolved: ResolvedSecrets = { providers: {}, googleAccounts: {}, keys: [], warnings: [] };
+  #resolved: ResolvedSecrets = { providers: {}, googleAccounts: {}, keys: [], sharedSecrets: {}, warnings: [] };
 
   constructor({ environment, ...options }: CredentialsOptions) {
     this.#environment = environment;
@@ -35,7 +35,7 @@ export class Credentials {
   }
 
   /** Reads afresh what is declared. Access tokens come when they come, and `onChange` tells of them. */
-  async read(built: Pick<BuiltSnapshot, 'credentials' | 'keys'>): Promise<void> {
+  async read(built: Pick<BuiltSnapshot, 'credentials' | 'keys' | 'issuers'>): Promise<void> {
     this.#resolved = await resolveSecrets(built, this.#environment);
     this.#tokens.setAccounts(this.#resolved.googleAccounts);
   }
@@ -48,6 +48,11 @@ export class Credentials {
   /** Keys that the configuration declares. */
   get keys(): readonly VirtualKey[] {
     return this.#resolved.keys;
+  }
+
+  /** Shared secrets of issuers, by IdentityProvider. */
+  get sharedSecrets(): Readonly<Record<string, string>> {
+    return this.#resolved.sharedSecrets;
   }
 
   get warnings(): readonly ConfigIssue[] {

@@ -1,7 +1,8 @@
 import { importPKCS8, SignJWT } from 'jose';
 import { z } from 'zod';
 import type { GoogleServiceAccount } from '../config/secrets.ts';
-import { FetchRefusedError, type GuardedFetch } from './guarded-fetch.ts';
+import { FetchRefusedError } from './addresses.ts';
+import type { GuardedFetch } from './guarded-fetch.ts';
 
 /** What an access token may be used for: everything that the account's own roles allow (Vertex AI asks for this one). */
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';

@@ -1,7 +1,8 @@
 import { once } from 'node:events';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { createGuardedFetch, FetchRefusedError, type ResolvedAddress } from './guarded-fetch.ts';
+import { FetchRefusedError, type ResolvedAddress } from './addresses.ts';
+import { createGuardedFetch } from './guarded-fetch.ts';
 
 const LOOPBACK = ['127.0.0.0/8'];
 const get = { method: 'GET' } as const;

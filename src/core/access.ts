@@ -65,8 +65,10 @@ export interface UserRecord {
   readonly id: string;
   readonly email?: string | undefined;
   readonly name?: string | undefined;
-  /** From claims at the last sign-in, and from the console. */
+  /** From the console. */
   readonly groups: readonly string[];
+  /** From claims at the last sign-in: they count for the user's keys; a token brings its own. */
+  readonly claimGroups?: readonly string[] | undefined;
   /** Names of roles that were given to this user. */
   readonly roles: readonly string[];
   readonly team?: string | undefined;
@@ -79,6 +81,8 @@ export interface UserRecord {
 export interface IssuerKeys {
   /** Name of the IdentityProvider. */
   readonly provider: string;
+  /** Whose they are: no other issuer's token is verified with them. */
+  readonly issuer: string;
   /** Public keys; for an issuer with a shared secret that secret alone, as a key of kty `oct`. */
   readonly keys: JsonWebKeySet['keys'];
   /** Unix time in milliseconds. */
@@ -152,4 +156,21 @@ export interface SeenUser {
   readonly tenant?: string | undefined;
   /** Unix time in milliseconds. */
   readonly seenAt: number;
+}
+
+/** Takes sightings one by one; who is given them gathers and sends them. Never throws. */
+export interface SightingReporter {
+  /** @param at Unix time in milliseconds */
+  keyUsed(keyId: string, at: number): void;
+  userSeen(user: SeenUser): void;
+}
+
+/** What a worker tells the control plane of, gathered and bounded behind this. Cheap to call, and never throws. */
+export interface IdentityReports {
+  /** @param at Unix time in milliseconds */
+  keyUsed(id: string, at: number): void;
+  /** After a token was verified anew (not where a verified one was remembered). */
+  userSeen(user: SeenUser): void;
+  /** A token names a signing key that its provider's known keys do not hold. */
+  keyMissing(provider: string, kid: string): void;
 }

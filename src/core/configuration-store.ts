@@ -48,32 +48,89 @@ export interface ResourceStore {
 export interface StoredKey extends VirtualKey {
   /** What the admin calls it. */
   readonly name?: string | undefined;
+  readonly description?: string | undefined;
+  readonly labels?: Readonly<Record<string, string>> | undefined;
   /** What the key begins with: `tw-`. */
   readonly prefix: string;
   /** The last four characters, to recognise it by. */
   readonly hint: string;
-  /** Unix time in milliseconds. */
+  /** Days without use after which it is revoked; absent: never. */
+  readonly inactivityDays?: number | undefined;
+  /** Unix time in milliseconds, as all times here. */
   readonly createdAt: number;
+  /** To the minute. */
+  readonly lastUsedAt?: number | undefined;
+  readonly rotatedAt?: number | undefined;
+  /** What it was before it was rotated, good until its grace ends. */
+  readonly previous?: { readonly hash: string; readonly expiresAt: number } | undefined;
   readonly revokedAt?: number | undefined;
+  readonly revokedReason?: string | undefined;
+  /** Refused, and purged some time after. */
+  readonly deletedAt?: number | undefined;
+}
+
+/** What keys are listed by; all that is there must be met. */
+export interface KeyQuery {
+  readonly limit: number;
+  /** Id of the key that the page before ended with. */
+  readonly after?: string | undefined;
+  readonly user?: string | undefined;
+  readonly team?: string | undefined;
+  /** Part of its name, id, user or team, in whatever case. */
+  readonly search?: string | undefined;
+  /** With those that are deleted and not purged yet. */
+  readonly deleted?: boolean | undefined;
+}
+
+/** A new secret for a key. */
+export interface KeyRotation {
+  readonly hash: string;
+  readonly prefix: string;
+  readonly hint: string;
+  readonly at: number;
+  /** Until when the secret before is good, too; `at` or earlier: no longer. */
+  readonly graceUntil: number;
 }
 
 /** Virtual keys that were made through the admin API. */
 export interface VirtualKeyStore {
   create(key: StoredKey, actor: string): Promise<void>;
-  /** Newest first, at most `limit`, after the key of that id. */
-  list(page: { readonly limit: number; readonly after?: string | undefined }): Promise<StoredKey[]>;
+  /** Newest first. */
+  list(query: KeyQuery): Promise<StoredKey[]>;
+  /** Also one that is deleted and not purged yet. */
   get(id: string): Promise<StoredKey | undefined>;
+  /** Ends any grace of an earlier rotation; nothing where no such key is in force. */
+  rotate(id: string, rotation: KeyRotation, actor: string): Promise<StoredKey | undefined>;
   /** The key with its time of revocation, which a second call does not change; nothing if there is no such key. */
-  revoke(id: string, at: number, actor: string): Promise<StoredKey | undefined>;
-  /** Every key that is neither revoked nor expired: what workers are told. */
-  listActive(now: number): Promise<VirtualKey[]>;
+  revoke(id: string, at: number, actor: string, reason?: string): Promise<StoredKey | undefined>;
+  /** The same for its deletion. */
+  remove(id: string, at: number, actor: string): Promise<StoredKey | undefined>;
+  /** Undoes a deletion; nothing where the key is not deleted, or purged. */
+  restore(id: string, actor: string): Promise<StoredKey | undefined>;
+  /**
+   * What workers are told: every key, and every one before a rotation within its grace, that is neither revoked nor
+   * deleted nor expired.
+   *
+   * @param ids those alone; absent: all
+   */
+  listActive(now: number, ids?: readonly string[]): Promise<VirtualKey[]>;
+  /** Notes that keys were used, to the minute. Not a change of the key. */
+  touch(usedAt: Readonly<Record<string, number>>): Promise<void>;
+  /** Those in force that expire within so long. */
+  listExpiring(now: number, withinMs: number): Promise<StoredKey[]>;
+  /** Those in force that were not used for as long as their inactivityDays say. */
+  listInactive(now: number, limit: number): Promise<StoredKey[]>;
+  /** Removes for good what was deleted at or before that time; how many there were. */
+  purgeDeleted(deletedBefore: number, actor: string): Promise<number>;
+  /** Forgets secrets whose grace is over; how many there were. */
+  endGraces(now: number, actor: string): Promise<number>;
 }
 
 /** Something in the database was changed, by this control plane or by another. */
 export interface StoreChange {
   readonly revision: number;
   /** `unknown`: changes may have been missed, so look at everything. */
-  readonly entity: 'resource' | 'virtual_key' | 'unknown';
-  /** Kind and name of the resource, or id of the key. */
+  readonly entity: 'resource' | 'virtual_key' | 'user' | 'revocation' | 'unknown';
+  /** Kind and name of the resource, or id of what else it is. */
   readonly id?: string | undefined;
 }

@@ -47,6 +47,8 @@ export interface LimenErrorOptions {
   readonly param?: string;
   /** Whole seconds after which a retry may succeed; becomes `retry-after`. */
   readonly retryAfterSeconds?: number;
+  /** Scopes that would do, where some are missing; they go into `www-authenticate`. */
+  readonly scopes?: readonly string[];
   /** What really happened. For logs only: never put into an answer. */
   readonly cause?: unknown;
 }
@@ -60,6 +62,7 @@ export class LimenError extends Error {
   readonly status: number;
   readonly param: string | undefined;
   readonly retryAfterSeconds: number | undefined;
+  readonly scopes: readonly string[] | undefined;
 
   constructor(code: ErrorCode, message: string, options: LimenErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -68,6 +71,7 @@ export class LimenError extends Error {
     this.status = options.status ?? ERROR_STATUS[code];
     this.param = options.param;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.scopes = options.scopes;
   }
 }
 

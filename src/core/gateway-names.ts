@@ -64,7 +64,26 @@ export type ResponsePath = `native/${NativeFormat}` | 'processed';
 export type RetryManner = 'alone' | 'failover';
 
 /** Route name: the path, whether the answer is a stream (which has no whole timeout), and how it is tried again. */
-export type RouteName = `${ResponsePath}/${'stream' | 'whole'}/${RetryManner}`;
+export type ModelRouteName = `${ResponsePath}/${'stream' | 'whole'}/${RetryManner}`;
+export type RouteName = ModelRouteName | typeof BACKEND_ROUTE;
+
+/** Where other services are, by name. Requests below it are decided on by their head alone. */
+export const BACKENDS_PATH = '/backends';
+/** The route of a request to another service, and what such a request is called in rows. */
+export const BACKEND_ROUTE = 'backend';
+const BACKEND_CLUSTER_PREFIX = 'backend/';
+
+/** Cluster that carries requests to a Backend; its credential has the same name. */
+export function backendCluster(backend: string): string {
+  return `${BACKEND_CLUSTER_PREFIX}${backend}`;
+}
+
+/** The Backend behind the name of a cluster or a credential; undefined where it is none's. */
+export function backendOfCluster(cluster: string): string | undefined {
+  return cluster.startsWith(BACKEND_CLUSTER_PREFIX)
+    ? cluster.slice(BACKEND_CLUSTER_PREFIX.length)
+    : undefined;
+}
 
 const CLUSTER_PREFIX = 'provider/';
 const CONVERTED_SUFFIX = '/converted';

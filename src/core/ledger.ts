@@ -1,6 +1,6 @@
 import type { Price, Usage } from './usage.ts';
 import type { ErrorCode } from './errors.ts';
-import type { LimitCheck, LimitHold, LimitOutcome, SettledAmounts } from './limits.ts';
+import type { LimitCharge, LimitCheck, LimitHold, LimitOutcome, SettledAmounts } from './limits.ts';
 import type { TraceLine } from './trace.ts';
 
 /** Who counted the tokens: the provider, Limen or Envoy while it passed, or nobody (estimated from bytes). */
@@ -146,6 +146,12 @@ export interface GatewayLogRow {
   readonly responseBytes: number;
   readonly snapshot: string;
   readonly trace: readonly TraceLine[];
+  /** What each rule was charged for the try that answered; absent: none was. */
+  readonly charges?: readonly LimitCharge[] | undefined;
+  /** It was settled after the lease of its reservation had run out. */
+  readonly overrun?: boolean | undefined;
+  /** Tokens of output after which a budget ended the answer; absent: its provider ended it. */
+  readonly cutOffTokens?: number | undefined;
 }
 
 /** A try that did not give the client its answer. The one that did is in the row itself. */
@@ -168,10 +174,14 @@ export interface FailedAttempt {
   readonly durationMs: number;
   /** Whole seconds that the provider asked to be left alone. */
   readonly retryAfterSeconds: number;
+  /** What each rule was charged for it; absent: none was. */
+  readonly charges?: readonly LimitCharge[] | undefined;
 }
 
 /** A failed try with the rules that it is charged to, where it may have been billed. */
 export interface ChargedAttempt extends FailedAttempt {
+  /** Its request's intent, out of whose reservation it is paid; empty where none was written. */
+  readonly intentId: string;
   readonly holds: readonly LimitHold[];
   readonly amounts: SettledAmounts;
 }
@@ -207,7 +217,7 @@ export interface Admission {
   readonly limits: readonly LimitOutcome[];
   /** Output for which there is room, where a rule cut it: fewer than were asked for. */
   readonly outputTokens?: number | undefined;
-  /** What is to be settled; empty where a rule refused. */
+  /** What is to be settled; empty where a rule refused. Rules on requests are counted already and have none. */
   readonly holds: readonly LimitHold[];
   /** The store did not answer, or refused to write: nothing is known of limits. */
   readonly storeAway: boolean;
@@ -267,6 +277,8 @@ export interface QueuedRow {
   /** `row`: JSON of a GatewayLogRow. `attempt`: of a FailedAttempt. */
   readonly kind: 'row' | 'attempt';
   readonly json: string;
+  /** It was settled after its lease: known to the store alone, so it is not in the JSON. */
+  readonly overrun?: boolean | undefined;
 }
 
 /** The control plane's side of what is open. Every method may reject where the store is away. */

@@ -62,8 +62,12 @@ export interface SnapshotLimit {
   /** In whole units; nano-USD for `usd`. */
   readonly limit: number;
   readonly span:
-    | { readonly kind: 'window'; readonly milliseconds: number }
-    | { readonly kind: 'calendar'; readonly period: CalendarPeriod; readonly timeZone: string };
+    | { readonly kind: 'window'; readonly name: Window; readonly milliseconds: number }
+    | {
+        readonly kind: 'calendar';
+        readonly name: CalendarPeriod;
+        readonly timeZone: string;
+      };
   /** `hard` reserves an upper bound before the provider is asked; `soft` counts after. */
   readonly mode: 'hard' | 'soft';
   /** Decides and counts as always, and refuses nobody. */
@@ -81,7 +85,10 @@ export interface LimitCheck {
   readonly label: string;
   /** Whom is counted, in words: `alice`, `openai`, `10.0.0.1`. */
   readonly subject: string;
-  /** Name of the counter within the limit domain: rule and subject; for calendar budgets the period is added. */
+  /**
+   * Name of the counter within the limit domain: `RULE/UNIT/SPAN/SUBJECT`, the span as `1m` or `day`. So a rule that
+   * changes its span begins anew. For calendar budgets the store adds the period.
+   */
   readonly counter: string;
   readonly unit: LimitUnit;
   readonly limit: number;
@@ -101,8 +108,11 @@ export interface LimitCheck {
    */
   readonly fixed: number;
   readonly perOutputToken: number;
-  /** The rule is about this provider: where it does not fit, the provider is left out and not the request refused. */
-  readonly provider?: string | undefined;
+  /**
+   * Names of SnapshotProviders that the rule is about: where it does not fit they are left out, and the request is
+   * refused only where that leaves none. Absent: the rule is about the request, whoever answers it.
+   */
+  readonly providers?: readonly string[] | undefined;
   readonly alerts: readonly number[];
 }
 
@@ -136,9 +146,13 @@ export interface LimitHold {
   /** Unix ms at which a calendar period ends. */
   readonly ends?: number | undefined;
   readonly reserved: number;
-  readonly provider?: string | undefined;
+  /** It is charged only what these providers did; absent: all. */
+  readonly providers?: readonly string[] | undefined;
   readonly alerts: readonly number[];
 }
+
+/** Room for fewer tokens of output than this is none: OpenAI's Responses API takes no lower limit. */
+export const MIN_OUTPUT_TOKENS = 16;
 
 /** The truth about one request, or one billed try, by unit. */
 export interface SettledAmounts {
@@ -147,6 +161,15 @@ export interface SettledAmounts {
   readonly tokens: number;
   /** Nano-USD; whole. */
   readonly usd: number;
+}
+
+/** What one rule was charged for one request, or for one failed try of it. */
+export interface LimitCharge {
+  readonly rule: string;
+  readonly subject: string;
+  readonly unit: LimitUnit;
+  /** Whole, in the rule's unit; nano-USD for `usd`. */
+  readonly amount: number;
 }
 
 /** Of what cost nothing. */
@@ -160,7 +183,7 @@ export interface LimitUsage {
   readonly limit: number;
   readonly used: number;
   readonly reserved: number;
-  /** Settled after the lease of its reservation: it could not be refused any more. */
+  /** Settled without a reservation that covered it (after its lease, or more): it could not be refused any more. */
   readonly overrun: number;
   /** Unix ms; for windows, now. */
   readonly periodStart: number;

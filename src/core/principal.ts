@@ -26,3 +26,19 @@ export interface Principal {
   /** Unix time in milliseconds after which the credential is no longer good. */
   readonly expiresAt?: number | undefined;
 }
+
+/**
+ * Whose kept answers, conversations and sealed reasoning these are. A token's `keyId` is shared by all users of its
+ * issuer, and a tenant's must never come to another one.
+ */
+export function ownerOf({
+  keyId,
+  user,
+  tenant = '',
+}: {
+  readonly keyId: string;
+  readonly user: string;
+  readonly tenant?: string | undefined;
+}): string {
+  return JSON.stringify([tenant, keyId, user]);
+}

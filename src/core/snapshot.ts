@@ -112,25 +112,42 @@ export interface SnapshotBackend {
   readonly scheme: 'http' | 'https';
   readonly host: string;
   readonly port: number;
+  /** Path prefix of the service without a trailing slash, or empty. */
   readonly basePath: string;
   readonly serverName: string;
   readonly caFile?: string | undefined;
-  readonly hasCredential: boolean;
+  /** How its credential is sent (its value is in the secrets alone); absent: it has none. */
+  readonly credential?: { readonly header: string; readonly prefix: string } | undefined;
   readonly connectTimeoutSeconds: number;
+  /** Longest time of a whole answer; 0: as long as it takes. */
   readonly timeoutSeconds: number;
-  /** Most specific first; the first that fits decides, and where none does it is refused. */
+  /** Beyond roles, of every request; absent: nothing more is asked. */
+  readonly access?: SnapshotAccess | undefined;
+  /**
+   * Longest prefix first. The longest that fits decides; where none fits, and where those that do name other methods,
+   * the request is refused. None at all: no path is refused.
+   */
   readonly routes: readonly SnapshotBackendRoute[];
   readonly identityHeaders: boolean;
-  /** Query parameters that are set to what is known of the caller: parameter → `user`, `email` … */
-  readonly identityQuery: Readonly<Record<string, string>>;
+  /** Query parameters that are set to what is known of the caller, by parameter. */
+  readonly identityQuery: Readonly<Record<string, IdentityField>>;
   readonly webSocket: boolean;
+  /** `/backends/NAME` is taken off the path. */
+  readonly stripPrefix: boolean;
+  /** Cookies pass both ways. */
+  readonly cookies: boolean;
 }
 
+/** What a Backend may be told of its caller. */
+export const IDENTITY_FIELDS = ['user', 'email', 'name', 'groups', 'tenant'] as const;
+export type IdentityField = (typeof IDENTITY_FIELDS)[number];
+
 export interface SnapshotBackendRoute {
+  /** Comparable (comparablePath); `` is the root. Rows and errors name it. */
   readonly pathPrefix: string;
   /** Empty: all. */
   readonly methods: readonly string[];
-  readonly access: SnapshotAccess;
+  readonly access?: SnapshotAccess | undefined;
 }
 
 /** Names that begin with `prefix` are sent to `provider` as they are. */
@@ -190,6 +207,8 @@ export interface SnapshotProvider {
   readonly resource: string;
   /** Whose it is alone; absent: everybody's who has none of their own. */
   readonly tenant?: string | undefined;
+  /** Only tenants with a credential of their own may use it: not this one, but theirs. */
+  readonly tenantsOnly?: boolean | undefined;
   /** It is sent who asks (X-User-Id and so on). */
   readonly identityHeaders: boolean;
   /** The verified user goes into the request's `user` field. */
@@ -250,8 +269,8 @@ export interface SnapshotTarget {
 }
 
 /**
- * Credentials by provider name, in clear, only in the control plane's memory and on its way to Envoy: what goes into a
- * header, or for requests that Envoy signs (`options.authentication: sigv4`) JSON
+ * Credentials by provider name (those of a Backend by that of its cluster), in clear, only in the control plane's memory
+ * and on its way to Envoy: what goes into a header, or for requests that Envoy signs (`options.authentication: sigv4`) JSON
  * `{accessKeyId, secretAccessKey, sessionToken?}`.
  */
 export type ProviderSecrets = Readonly<Record<string, string>>;

@@ -2,6 +2,7 @@ import grpc from '@grpc/grpc-js';
 import type { Logger } from '../telemetry/logger.ts';
 import { Follower } from './follower.ts';
 import { encodeMessage, SUBSCRIBE_PATH, type ToControl } from './messages.ts';
+import type { WorkerReports } from './reports.ts';
 import type { SnapshotStore } from './store.ts';
 
 export interface DistributionClientOptions {
@@ -11,6 +12,8 @@ export interface DistributionClientOptions {
   readonly worker: string;
   /** Filled and kept up to date. */
   readonly store: SnapshotStore;
+  /** Told to the control plane while it is there. */
+  readonly reports?: WorkerReports;
   readonly logger: Pick<Logger, 'info' | 'warn'>;
 }
 
@@ -25,7 +28,7 @@ export interface DistributionState {
 const LONGEST_PAUSE_MS = 1000;
 const FIRST_PAUSE_MS = 50;
 const CHANNEL_OPTIONS: grpc.ChannelOptions = {
-  // A key message is about 1 MiB, a snapshot of 2,000 models and routes some MiB.
+  // A message of the directory is some MiB at most, a snapshot of 2,000 models and routes some MiB.
   'grpc.max_receive_message_length': 256 * 1024 * 1024,
   // A control plane that vanished behind a network is noticed within about this time.
   'grpc.keepalive_time_ms': 5000,
@@ -35,7 +38,7 @@ const CHANNEL_OPTIONS: grpc.ChannelOptions = {
 };
 
 /**
- * A worker's end of the stream that brings snapshots and keys. It comes back by itself when the control plane
+ * A worker's end of the stream that brings snapshots and the directory. It comes back by itself when the control plane
  * was away, says what it has and gets what it lacks; it never drops anything because nobody is there.
  */
 export class DistributionClient {
@@ -62,13 +65,14 @@ export class DistributionClient {
   stop(): void {
     this.#stopped = true;
     clearTimeout(this.#pause);
+    this.#options.reports?.flush();
     this.#client?.close();
     this.#client = undefined;
     this.#enter('stale');
   }
 
   #connect(): void {
-    const { address, worker, store, logger } = this.#options;
+    const { address, worker, store, reports, logger } = this.#options;
     const client = new grpc.Client(address, grpc.credentials.createInsecure(), CHANNEL_OPTIONS);
     this.#client = client;
     const follower = new Follower(worker, store);
@@ -77,13 +81,14 @@ export class DistributionClient {
     const lost = (error: Error | undefined): void => {
       if (over) return;
       over = true;
+      reports?.detach();
       client.close();
       if (!this.#stopped) this.#retry(error);
     };
     call.on('data', (bytes: Buffer) => {
       if (over) return;
       this.#failures = 0;
-      this.#enter('connected');
+      if (this.#enter('connected')) reports?.attach((message) => write(call, message));
       const answer = follower.handle(bytes);
       if (answer === undefined) return;
       if (answer.type === 'refuse') {
@@ -92,6 +97,7 @@ export class DistributionClient {
       // At most a few answers are on their way, because the control plane waits for them.
       write(call, answer);
     });
+    call.on('drain', () => reports?.resume());
     call.on('error', (error) => lost(error));
     call.on('end', () => lost(undefined));
     write(call, follower.hello());
@@ -108,15 +114,17 @@ export class DistributionClient {
     this.#pause = setTimeout(() => this.#connect(), longest * (0.5 + Math.random() / 2));
   }
 
-  #enter(state: DistributionState['state']): void {
-    if (this.#state.state === state) return;
+  /** @returns whether it was in the other state */
+  #enter(state: DistributionState['state']): boolean {
+    if (this.#state.state === state) return false;
     this.#state = { state, since: Date.now() };
     if (state === 'connected') this.#options.logger.info('connected to the control plane');
+    return true;
   }
 }
 
 const raw = (bytes: Buffer): Buffer => bytes;
 
-function write(call: grpc.ClientDuplexStream<Buffer, Buffer>, message: ToControl): void {
-  call.write(encodeMessage(message));
+function write(call: grpc.ClientDuplexStream<Buffer, Buffer>, message: ToControl): boolean {
+  return call.write(encodeMessage(message));
 }

@@ -1,13 +1,13 @@
-import type { VirtualKey } from '../core/snapshot.ts';
+import { DirectoryContent } from './directory-table.ts';
 import { decodeToWorker, receiptOf, type Receipt, type ToControl, type ToWorker } from './messages.ts';
 import type { SnapshotStore } from './store.ts';
 
-/** A key table that arrives in parts. */
+/** A whole directory that arrives in parts. */
 interface Arriving {
   readonly epoch: string;
   readonly sequence: number;
   nextPart: number;
-  readonly keys: Map<string, VirtualKey>;
+  readonly content: DirectoryContent;
 }
 
 /**
@@ -26,13 +26,13 @@ export class Follower {
 
   /** The first message of a connection: what this worker has already. */
   hello(): ToControl {
-    const { versions, keys } = this.#store;
-    const { position } = keys;
+    const { versions, directory } = this.#store;
+    const { position } = directory;
     return {
       type: 'hello',
       worker: this.#worker,
       snapshots: versions,
-      ...(position === undefined ? {} : { keys: position }),
+      ...(position === undefined ? {} : { directory: position }),
     };
   }
 
@@ -52,7 +52,7 @@ export class Follower {
   }
 
   #apply(message: ToWorker): void {
-    const { keys } = this.#store;
+    const { directory } = this.#store;
     switch (message.type) {
       case 'welcome':
         return;
@@ -63,32 +63,32 @@ export class Follower {
         if (snapshot === undefined) throw new Error(`no snapshot ${message.version} here`);
         return this.#store.put(snapshot);
       }
-      case 'key-change': {
+      case 'directory-change': {
         const { epoch, sequence } = message;
-        const position = keys.position;
-        // Changes build on each other: one that does not follow on would leave a revoked key alive.
+        const position = directory.position;
+        // Changes build on each other: one that does not follow on would leave alive what is revoked.
         if (position?.epoch !== epoch || position.sequence !== sequence - 1) {
-          throw new Error(`key change ${sequence} does not follow ${position?.sequence ?? 'nothing'}`);
+          throw new Error(`change ${sequence} does not follow ${position?.sequence ?? 'nothing'}`);
         }
-        return keys.change(message.upsert, message.remove, { epoch, sequence });
+        return directory.change(message.upsert, message.remove, { epoch, sequence });
       }
-      case 'key-table':
+      case 'directory-table':
         return this.#applyPart(message);
     }
   }
 
-  #applyPart(message: Extract<ToWorker, { type: 'key-table' }>): void {
+  #applyPart(message: Extract<ToWorker, { type: 'directory-table' }>): void {
     const { epoch, sequence, part } = message;
-    if (part === 1) this.#arriving = { epoch, sequence, nextPart: 1, keys: new Map() };
+    if (part === 1) this.#arriving = { epoch, sequence, nextPart: 1, content: new DirectoryContent() };
     const arriving = this.#arriving;
     if (arriving?.epoch !== epoch || arriving.sequence !== sequence || arriving.nextPart !== part) {
-      throw new Error(`part ${part} of the key table does not follow`);
+      throw new Error(`part ${part} of the directory does not follow`);
     }
-    for (const key of message.keys) arriving.keys.set(key.hash, key);
+    for (const entry of message.entries) arriving.content.put(entry);
     arriving.nextPart += 1;
     if (!message.last) return;
     this.#arriving = undefined;
-    this.#store.keys.replace(arriving.keys, { epoch, sequence });
+    this.#store.directory.replace(arriving.content, { epoch, sequence });
   }
 }
 
@@ -99,9 +99,9 @@ function receiptFor(message: ToWorker): Receipt | undefined {
     case 'snapshot':
     case 'current':
       return { kind: 'snapshot', ordinal: message.ordinal };
-    case 'key-change':
-      return { kind: 'keys', epoch: message.epoch, sequence: message.sequence, part: 0 };
-    case 'key-table':
-      return { kind: 'keys', epoch: message.epoch, sequence: message.sequence, part: message.part };
+    case 'directory-change':
+      return { kind: 'directory', epoch: message.epoch, sequence: message.sequence, part: 0 };
+    case 'directory-table':
+      return { kind: 'directory', epoch: message.epoch, sequence: message.sequence, part: message.part };
   }
 }

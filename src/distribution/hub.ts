@@ -1,6 +1,7 @@
 import type { Snapshot } from '../core/snapshot.ts';
-import { KeyLog, type KeyPublication } from './key-log.ts';
-import { decodeToControl, encodeMessage } from './messages.ts';
+import type { Sighting } from '../core/access.ts';
+import { DirectoryLog, type DirectoryPublication } from './directory-log.ts';
+import { decodeToControl, encodeMessage, type KeyRequest } from './messages.ts';
 import { SNAPSHOTS_KEPT } from './store.ts';
 import { WorkerConnection, type PublishedSnapshot, type Subject } from './worker-connection.ts';
 
@@ -18,10 +19,24 @@ export interface WorkerStatus {
   readonly connectedAt: number;
   /** Version that it said it has in force; empty before the first. */
   readonly snapshot: string;
-  /** Whether it has every change of the key table in force. */
-  readonly keysUpToDate: boolean;
+  /** Whether it has every change of the directory in force. */
+  readonly directoryUpToDate: boolean;
   /** What it refused last, and when (Unix time in milliseconds). */
   readonly lastRefusal: { readonly message: string; readonly at: number } | undefined;
+}
+
+/** Who hears what workers tell of their own accord. Must not throw. */
+export interface WorkerReportListener {
+  readonly onSighting?: (sighting: Sighting) => void;
+  readonly onKeyRequests?: (requests: readonly KeyRequest[]) => void;
+}
+
+export interface DistributionHubOptions {
+  /** A name that no other control plane process uses, ever. */
+  readonly epoch: string;
+  /** Unix time in milliseconds. */
+  readonly now: () => number;
+  readonly listener?: WorkerReportListener;
 }
 
 /** One open stream, as the transport sees it. */
@@ -35,24 +50,22 @@ export interface OpenWorkerStream {
 }
 
 /**
- * The control plane's half of the distribution, without gRPC: the last snapshots, all keys, and everyone who
+ * The control plane's half of the distribution, without gRPC: the last snapshots, the directory, and everyone who
  * listens. What is published before a worker connects reaches it when it does.
  */
 export class DistributionHub {
   readonly #now: () => number;
-  readonly #keys: KeyLog;
+  readonly #listener: WorkerReportListener;
+  readonly #directory: DirectoryLog;
   readonly #connections = new Set<WorkerConnection>();
   readonly #waiters = new Set<() => void>();
   #snapshots: readonly PublishedSnapshot[] = [];
   #ordinal = 0;
 
-  /**
-   * @param options.epoch a name that no other control plane process uses, ever
-   * @param options.now Unix time in milliseconds
-   */
-  constructor(options: { readonly epoch: string; readonly now: () => number }) {
+  constructor(options: DistributionHubOptions) {
     this.#now = options.now;
-    this.#keys = new KeyLog(options.epoch);
+    this.#listener = options.listener ?? {};
+    this.#directory = new DirectoryLog(options.epoch);
   }
 
   /** Makes a snapshot the current one; it may be one that was current before. */
@@ -71,19 +84,19 @@ export class DistributionHub {
   }
 
   /**
-   * Changes the key table; workers hear of it once it was complete (`keysComplete`).
+   * Changes the directory; workers hear of it once it was complete (`directoryComplete`).
    *
    * @returns the sequence to wait for with `awaitAcknowledged`
    */
-  publishKeys(publication: KeyPublication): number {
-    const sequence = this.#keys.publish(publication);
+  publishDirectory(publication: DirectoryPublication): number {
+    const sequence = this.#directory.publish(publication);
     this.#pump();
     return sequence;
   }
 
-  /** All keys were published: from now on workers get the table and its changes. */
-  keysComplete(): void {
-    this.#keys.complete();
+  /** Everything was published: from now on workers get the table and its changes. */
+  directoryComplete(): void {
+    this.#directory.complete();
     this.#pump();
   }
 
@@ -91,12 +104,12 @@ export class DistributionHub {
    * Waits until every connected worker has answered, or until `timeoutMs` has passed. A worker that disconnects
    * is waited for no longer; with none connected it resolves at once.
    *
-   * @param subject a snapshot's version, or the sequence that `publishKeys` returned
+   * @param subject a snapshot's version, or the sequence that `publishDirectory` returned
    */
   async awaitAcknowledged(
     ...[kind, subject, timeoutMs]:
       | [kind: 'snapshot', version: string, timeoutMs: number]
-      | [kind: 'keys', sequence: number, timeoutMs: number]
+      | [kind: 'directory', sequence: number, timeoutMs: number]
   ): Promise<WorkerReport> {
     const awaited: Subject =
       kind === 'snapshot'
@@ -127,8 +140,8 @@ export class DistributionHub {
         worker: connection.worker,
         connectedAt: connection.connectedAt,
         snapshot: connection.snapshotInForce,
-        keysUpToDate:
-          connection.settlement({ kind: 'keys', sequence: this.#keys.sequence }) === 'acknowledged',
+        directoryUpToDate:
+          connection.settlement({ kind: 'directory', sequence: this.#directory.sequence }) === 'acknowledged',
         lastRefusal: connection.lastRefusal,
       }));
   }
@@ -137,15 +150,20 @@ export class DistributionHub {
   open(send: (bytes: Buffer) => boolean): OpenWorkerStream {
     const connection = new WorkerConnection({
       send,
-      keys: this.#keys,
+      directory: this.#directory,
       snapshots: () => this.#snapshots,
       now: this.#now,
     });
     this.#connections.add(connection);
     return {
       handle: (bytes) => {
-        connection.handle(decodeToControl(bytes));
-        this.#settled();
+        const message = decodeToControl(bytes);
+        if (message.type === 'sighting') this.#listener.onSighting?.(message);
+        else if (message.type === 'key-request') this.#listener.onKeyRequests?.(message.requests);
+        else {
+          connection.handle(message);
+          this.#settled();
+        }
       },
       resume: () => connection.resume(),
       close: () => {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { chmod, rm } from 'node:fs/promises';
 import grpc from '@grpc/grpc-js';
-import { DistributionHub, type OpenWorkerStream } from './hub.ts';
+import { DistributionHub, type OpenWorkerStream, type WorkerReportListener } from './hub.ts';
 import { SUBSCRIBE_PATH } from './messages.ts';
 
 export interface DistributionServerOptions {
@@ -9,22 +9,29 @@ export interface DistributionServerOptions {
   readonly address: string;
   /** A stream that broke, or a worker that sent what nobody understands. */
   readonly onStreamError?: (error: Error) => void;
+  readonly listener?: WorkerReportListener;
 }
 
 const UNIX = 'unix:';
-/** A dead worker behind a network is noticed within about this time. */
-const KEEPALIVE = { 'grpc.keepalive_time_ms': 10_000, 'grpc.keepalive_timeout_ms': 5000 };
+const CHANNEL_OPTIONS = {
+  // A dead worker behind a network is noticed within about this time.
+  'grpc.keepalive_time_ms': 10_000,
+  'grpc.keepalive_timeout_ms': 5000,
+  // 1,000 users with many groups each.
+  'grpc.max_receive_message_length': 32 * 1024 * 1024,
+};
 
 /**
- * The control plane's end of the stream that brings snapshots and keys to the workers. There is no secret on
- * it, but whoever can reach it can read the configuration: it belongs on a Unix socket or a private network.
+ * The control plane's end of the stream that brings snapshots and the directory to the workers. Whoever can reach it
+ * can read the configuration, and the secrets that issuers share with Limen (not those of providers): it belongs on a
+ * Unix socket or a private network.
  */
 export class DistributionServer extends DistributionHub {
   readonly #server: grpc.Server;
   #port = 0;
 
-  private constructor(server: grpc.Server) {
-    super({ epoch: randomUUID(), now: Date.now });
+  private constructor(server: grpc.Server, listener: WorkerReportListener) {
+    super({ epoch: randomUUID(), now: Date.now, listener });
     this.#server = server;
   }
 
@@ -33,10 +40,10 @@ export class DistributionServer extends DistributionHub {
    * is replaced, so two control planes must not share a path.
    */
   static async start(options: DistributionServerOptions): Promise<DistributionServer> {
-    const server = new grpc.Server(KEEPALIVE);
+    const server = new grpc.Server(CHANNEL_OPTIONS);
     const socket = options.address.startsWith(UNIX) ? options.address.slice(UNIX.length) : undefined;
     if (socket !== undefined) await rm(socket, { force: true });
-    const distribution = new DistributionServer(server);
+    const distribution = new DistributionServer(server, options.listener ?? {});
     server.addService(SERVICE, {
       subscribe: (call: grpc.ServerDuplexStream<Buffer, Buffer>) =>
         serve(call, distribution, options.onStreamError),

@@ -1,6 +1,6 @@
-import type { KeyLog } from './key-log.ts';
-import { KeySync } from './key-sync.ts';
-import { encodeMessage, type Receipt, type ToControl } from './messages.ts';
+import type { DirectoryLog } from './directory-log.ts';
+import { DirectorySync } from './directory-sync.ts';
+import { encodeMessage, type FollowerMessage, type Receipt, type ToControl } from './messages.ts';
 import { SNAPSHOTS_KEPT } from './store.ts';
 
 /** A snapshot as it was published: the same bytes for every worker, made when the first one needs them. */
@@ -14,13 +14,13 @@ export interface PublishedSnapshot {
 /** What one may wait for. */
 export type Subject =
   | { readonly kind: 'snapshot'; readonly ordinal: number }
-  | { readonly kind: 'keys'; readonly sequence: number };
+  | { readonly kind: 'directory'; readonly sequence: number };
 
 export type WorkerSettlement = 'acknowledged' | 'waiting' | { readonly refused: string };
 
 export interface WorkerConnectionOptions {
   readonly send: (bytes: Buffer) => boolean;
-  readonly keys: KeyLog;
+  readonly directory: DirectoryLog;
   /** The snapshots to have, oldest first; the last is the current one. */
   readonly snapshots: () => readonly PublishedSnapshot[];
   readonly now: () => number;
@@ -36,7 +36,7 @@ const UNANSWERED_LIMIT = 4;
 export class WorkerConnection {
   readonly connectedAt: number;
   readonly #options: WorkerConnectionOptions;
-  readonly #keys: KeySync;
+  readonly #directory: DirectorySync;
   /** By receipt; a snapshot's version, or empty. */
   readonly #unanswered = new Map<string, string>();
   #worker = '';
@@ -51,7 +51,7 @@ export class WorkerConnection {
 
   constructor(options: WorkerConnectionOptions) {
     this.#options = options;
-    this.#keys = new KeySync(options.keys);
+    this.#directory = new DirectorySync(options.directory);
     this.connectedAt = options.now();
   }
 
@@ -68,7 +68,8 @@ export class WorkerConnection {
     return this.#lastRefusal;
   }
 
-  handle(message: ToControl): void {
+  /** What it says of itself and of what it was sent. */
+  handle(message: FollowerMessage): void {
     if (message.type === 'hello') this.#hello(message);
     else this.#answer(message.receipt, message.type === 'refuse' ? message.message : undefined);
     this.pump();
@@ -81,7 +82,7 @@ export class WorkerConnection {
   }
 
   settlement(subject: Subject): WorkerSettlement {
-    if (subject.kind === 'keys') return this.#keys.settlement(subject.sequence);
+    if (subject.kind === 'directory') return this.#directory.settlement(subject.sequence);
     if (this.#answeredOrdinal < subject.ordinal) return 'waiting';
     const refusal = this.#snapshotRefusal;
     return refusal?.ordinal === subject.ordinal ? { refused: refusal.message } : 'acknowledged';
@@ -92,17 +93,17 @@ export class WorkerConnection {
     if (this.#worker === '') return;
     while (!this.#blocked && this.#unanswered.size < UNANSWERED_LIMIT) {
       // Revocations first; a whole table, which takes longest, last.
-      const bytes = this.#nextKeys('change') ?? this.#nextSnapshot() ?? this.#nextKeys('table');
+      const bytes = this.#nextEntries('change') ?? this.#nextSnapshot() ?? this.#nextEntries('table');
       if (bytes === undefined) return;
       this.#send(bytes);
     }
   }
 
-  #hello({ worker, snapshots, keys }: Extract<ToControl, { type: 'hello' }>): void {
+  #hello({ worker, snapshots, directory }: Extract<ToControl, { type: 'hello' }>): void {
     this.#worker = worker;
     this.#versions = snapshots.slice(-SNAPSHOTS_KEPT);
     this.#snapshotInForce = snapshots.at(-1) ?? '';
-    this.#keys.begin(keys);
+    this.#directory.begin(directory);
     this.#send(encodeMessage({ type: 'welcome' }));
   }
 
@@ -111,8 +112,8 @@ export class WorkerConnection {
     if (version === undefined) return;
     this.#unanswered.delete(nameOf(receipt));
     if (refusal !== undefined) this.#lastRefusal = { message: refusal, at: this.#options.now() };
-    if (receipt.kind === 'keys') {
-      this.#keys.answer(receipt, refusal);
+    if (receipt.kind === 'directory') {
+      this.#directory.answer(receipt, refusal);
       return;
     }
     this.#answeredOrdinal = Math.max(this.#answeredOrdinal, receipt.ordinal);
@@ -123,8 +124,8 @@ export class WorkerConnection {
     }
   }
 
-  #nextKeys(kind: 'change' | 'table'): Buffer | undefined {
-    const next = kind === 'change' ? this.#keys.nextChange() : this.#keys.nextTablePart();
+  #nextEntries(kind: 'change' | 'table'): Buffer | undefined {
+    const next = kind === 'change' ? this.#directory.nextChange() : this.#directory.nextTablePart();
     if (next !== undefined) this.#unanswered.set(nameOf(next.receipt), '');
     return next?.bytes;
   }
@@ -154,5 +155,5 @@ export class WorkerConnection {
 function nameOf(receipt: Receipt): string {
   return receipt.kind === 'snapshot'
     ? `snapshot ${receipt.ordinal}`
-    : `keys ${receipt.epoch} ${receipt.sequence} ${receipt.part}`;
+    : `directory ${receipt.epoch} ${receipt.sequence} ${receipt.part}`;
 }

@@ -315,8 +315,8 @@ export type HubBlock =
 
 /**
  * Events of a streamed answer, in the order of any decoder: `start`, then blocks one after the other (never
- * two open at once: an encoder relies on it), then `finish`, then `usage` if known, then `end`. `ping` may
- * stand anywhere, `error` ends the stream. Without `end` or `error` the stream was cut off.
+ * two open at once: an encoder relies on it), then `finish`, then `usage` if known, then `end`. `ping` and a `usage` of what
+ * there was so far may stand anywhere, the last `usage` counts; `error` ends the stream. Without `end` or `error` the stream was cut off.
  */
 export type HubEvent =
   | {

@@ -33,6 +33,8 @@ const legReportSchema = z.object({
   usageSource: z.enum(['provider', 'counted']).optional(),
   /** Error of the upstream that the leg turned into an answer or saw go by inside a stream. */
   errorCode: z.string().transform(errorCodeOf).optional(),
+  /** Tokens of output after which the leg ended the answer, because a budget was used up. */
+  cutOffTokens: count.optional(),
 });
 
 /**

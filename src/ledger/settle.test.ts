@@ -11,6 +11,7 @@ const context: SettleContext = {
   keyId: 'key-1',
   user: 'ada',
   team: 'engine',
+  tenant: '',
   format: 'messages',
   modelAsked: 'fast-alias',
   model: 'fast',
@@ -25,6 +26,8 @@ const context: SettleContext = {
   })),
   intentId: '1-1',
   limenMicros: 321,
+  trace: [],
+  holds: [],
 };
 
 function entry(over: Partial<AccessLogEntry> = {}): AccessLogEntry {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { SnapshotCache, SnapshotModel, VirtualKey } from '../core/snapshot.ts';
+import { ownerOf, type Principal } from '../core/principal.ts';
+import type { SnapshotCache, SnapshotModel } from '../core/snapshot.ts';
 import type { Format, RequestInspection } from '../formats/format.ts';
 import { compactJson } from '../formats/json/compact.ts';
 import { responseEvents } from '../formats/replay.ts';
@@ -34,7 +35,7 @@ const VERSION = 1;
 export interface CacheUse {
   readonly key: string;
   readonly seconds: number;
-  /** Others than this key may get the answer. */
+  /** Others than this caller may get the answer. */
   readonly shared: boolean;
   /** Whether an answer that is there may be given; the client may ask for a fresh one. */
   readonly mayAnswer: boolean;
@@ -42,7 +43,7 @@ export interface CacheUse {
 
 export interface CacheQuestion {
   readonly model: SnapshotModel;
-  readonly key: VirtualKey;
+  readonly principal: Principal;
   /** The operation: a client format, or `embeddings`. */
   readonly operation: string;
   readonly inspection: RequestInspection;
@@ -79,7 +80,7 @@ function cacheKey(question: CacheQuestion, cache: SnapshotCache): string {
   const silent = SILENT_MEMBERS[operation];
   const hash = createHash('sha256');
   const headers = question.clientHeaders.map((name) => head.header(name) ?? null);
-  const asked = [VERSION, scopeOf(cache, question.key), operation, model.name, inspection.model];
+  const asked = [VERSION, scopeOf(cache, question.principal), operation, model.name, inspection.model];
   // A Model that was changed has no answers yet.
   const answering = [
     model.targets.map(({ provider, model: name }) => [provider, name ?? null]),
@@ -97,17 +98,19 @@ function cacheKey(question: CacheQuestion, cache: SnapshotCache): string {
   return hash.digest('hex');
 }
 
-function scopeOf(cache: SnapshotCache, key: VirtualKey): readonly string[] {
+/** Whoever shares, shares within one tenant. */
+function scopeOf(cache: SnapshotCache, principal: Principal): readonly string[] {
+  const { tenant = '', user, team } = principal;
   switch (cache.scope) {
     case 'everybody':
-      return [];
+      return ['tenant', tenant];
     case 'user':
-      return ['user', key.user];
+      return ['user', tenant, user];
     case 'team':
-      // A key of no team shares with nobody.
-      return key.team === undefined ? ['key', key.id] : ['team', key.team];
+      // Who is in no team shares with nobody.
+      return team === undefined ? ['key', ownerOf(principal)] : ['team', tenant, team];
     case 'key':
-      return ['key', key.id];
+      return ['key', ownerOf(principal)];
   }
 }
 

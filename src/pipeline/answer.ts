@@ -28,14 +28,20 @@ export interface Answer {
   readonly context?: RequestContext | undefined;
 }
 
-export function refusal(format: Format, error: LimenError, requestId: string): Answer {
+/** @param authenticate `www-authenticate`, where other credentials would mend it */
+export function refusal(
+  format: Format,
+  error: LimenError,
+  requestId: string,
+  authenticate?: string,
+): Answer {
   return {
     kind: 'answer',
     status: error.status,
     headers: {
       ...JSON_HEADERS,
       ...(error.retryAfterSeconds === undefined ? {} : { 'retry-after': String(error.retryAfterSeconds) }),
-      ...(error.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
+      ...(authenticate === undefined ? {} : { 'www-authenticate': authenticate }),
     },
     body: format.encodeError(error, requestId),
     error,

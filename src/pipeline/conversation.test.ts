@@ -122,7 +122,7 @@ describe('previous_response_id', () => {
   });
 
   it.each(['GET', 'DELETE', 'POST'])('is all that refers to an answer: %s finds none', (method) => {
-    const answer = new Front({ snapshot: storing }).head('/v1/responses/resp_1', { method });
+    const answer = await new Front({ snapshot: storing }).head('/v1/responses/resp_1', { method });
     expect(answer.kind === 'answer' && [answer.status, jsonOf(answer.body)]).toMatchObject([
       404,
       { error: { code: 'not_found' } },

@@ -60,14 +60,14 @@ export function noStoredResponses(): LimenError {
   );
 }
 
-/** Where the conversation up to an answer is kept: nobody finds it but the key that had it. */
-export function conversationKey(keyId: string, responseId: string): string {
-  return `conversation:${hash([keyId, responseId])}`;
+/** Where the conversation up to an answer is kept: nobody finds it but the one who had it (ownerOf). */
+export function conversationKey(owner: string, responseId: string): string {
+  return `conversation:${hash([owner, responseId])}`;
 }
 
 /** Where the items of a request wait for its answer. */
-export function pendingKey(keyId: string, requestId: string): string {
-  return `pending:${hash([keyId, requestId])}`;
+export function pendingKey(owner: string, requestId: string): string {
+  return `pending:${hash([owner, requestId])}`;
 }
 
 function hash(parts: readonly string[]): string {
@@ -82,7 +82,7 @@ export function keptItems(items: string): Buffer {
 /** What the one call before the upstream is asked for the sake of a conversation. */
 export function conversationWish(
   conversation: Conversation,
-  keyId: string,
+  owner: string,
   requestId: string,
   body: Buffer,
   topLevel: TopLevel,
@@ -90,13 +90,13 @@ export function conversationWish(
   const { previousId, storeSeconds } = conversation;
   const value = storeSeconds === undefined ? undefined : keptItems(inputItems(body, topLevel));
   return {
-    wanted: previousId === undefined ? undefined : conversationKey(keyId, previousId),
+    wanted: previousId === undefined ? undefined : conversationKey(owner, previousId),
     keep:
       // What would not be kept is not sent either: the request waits for this call, as do those behind it.
       storeSeconds === undefined || value === undefined || value.length > MAX_KEPT_BYTES
         ? undefined
         : {
-            key: pendingKey(keyId, requestId),
+            key: pendingKey(owner, requestId),
             value,
             ttlSeconds: Math.max(storeSeconds, LONGEST_ANSWER_SECONDS),
           },

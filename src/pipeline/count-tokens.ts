@@ -1,14 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { HubPart, HubRequest, HubSource } from '../formats/hub.ts';
 import { JSON_HEADERS, type Answer } from './answer.ts';
-
-/**
- * Tokens of a Messages request for models whose provider does not count them: OpenAI's o200k_base over all of its text,
- * and fixed numbers for what is no text. Against the tokenizers of other vendors it is off by up to about 30 %, and so
- * the answer's header says.
- */
-const TOKENIZER = 'o200k_base';
-const STATED_ERROR = '30%';
+import { loadTokenizer, STATED_ERROR, TOKENIZER } from './tokenizer.ts';
 
 /** Around each message: its role and its borders. */
 const MESSAGE_TOKENS = 4;
@@ -25,7 +18,10 @@ const MOST_COUNTED_CHARACTERS = 262_144;
 /** Characters between two turns of the event loop. */
 const TURN_CHARACTERS = 8192;
 
-/** The answer to a count: no provider is asked, nothing is charged. */
+/**
+ * The answer to a count for models whose provider does not count: OpenAI's o200k_base over all of the request's text,
+ * and fixed numbers for what is no text; the header says how good that is. No provider is asked, nothing is charged.
+ */
 export async function countedAnswer(request: HubRequest): Promise<Answer> {
   const tokens = await countRequestTokens(request);
   return {
@@ -94,16 +90,14 @@ function readDocument(source: HubSource, texts: string[]): number {
 async function countTexts(texts: readonly string[]): Promise<number> {
   const characters = texts.reduce((sum, text) => sum + text.length, 0);
   if (characters === 0) return 0;
-  // Its table takes 70 MB and a quarter of a second: only a worker that is asked to count pays for it.
-  const { countTokens } = await import('gpt-tokenizer/encoding/o200k_base');
-  const asText = { disallowedSpecial: new Set<string>() };
+  const countTokens = await loadTokenizer();
   let tokens = 0;
   let counted = 0;
   let turn = 0;
   for (const text of texts) {
     for (let start = 0; start < text.length && counted < MOST_COUNTED_CHARACTERS;) {
       const end = endOfPiece(text, start);
-      tokens += countTokens(text.slice(start, end), asText);
+      tokens += countTokens(text.slice(start, end));
       counted += end - start;
       turn += end - start;
       start = end;

@@ -1,7 +1,8 @@
 import type { Admission, KeepAnswer } from '../core/ledger.ts';
-import type { Snapshot, SnapshotModel, VirtualKey } from '../core/snapshot.ts';
+import { ownerOf, type Principal } from '../core/principal.ts';
+import type { Snapshot, SnapshotModel } from '../core/snapshot.ts';
 import { carriesReasoning } from '../providers/translate.ts';
-import { authorizeModel } from '../stages/authorize.ts';
+import { authorize, useOfModel } from '../stages/authorize.ts';
 import { resolveModel, resolveTargets, unknownModel, withoutOpenCircuits } from '../stages/route.ts';
 import { cacheUse, keptAnswer, type CacheUse } from './answer-cache.ts';
 import { tooLarge, type Answer } from './answer.ts';
@@ -32,13 +33,13 @@ export async function decide(
   known: Known,
   dependencies: DecisionDependencies,
 ): Promise<Answer | Forward> {
-  const { operation, snapshot, key, body, head } = request;
+  const { operation, snapshot, principal, body, head } = request;
   const inspection = operation.inspect(body, { path: request.path, query: request.query });
   const modelAsked = inspection.model.slice(0, LONGEST_MODEL_NAME);
   known.intent = { ...known.intent, modelAsked, stream: inspection.stream };
-  const model = findModel(snapshot, key, inspection.model);
+  const model = findModel(snapshot, principal, inspection.model);
   known.intent = { ...known.intent, model: model.name };
-  authorizeModel(snapshot, key, model.name);
+  authorize(snapshot, principal, useOfModel(snapshot, model), known.trace);
 
   const targets = operation.suited(resolveTargets(snapshot, model, dependencies.priceOf));
   const counts = known.intent.format === 'count_tokens';
@@ -60,7 +61,7 @@ export async function decide(
     foundIsAnswer: cache?.mayAnswer === true,
     ...(conversation === undefined
       ? {}
-      : conversationWish(conversation, key.id, head.requestId, body, inspection.topLevel)),
+      : conversationWish(conversation, ownerOf(principal), head.requestId, body, inspection.topLevel)),
     ...(cache?.mayAnswer === true ? { wanted: cache.key } : {}),
   });
   known.intentId = admission.intentId;
@@ -86,9 +87,9 @@ export async function decide(
   );
 }
 
-function findModel(snapshot: Snapshot, key: VirtualKey, asked: string): SnapshotModel {
+function findModel(snapshot: Snapshot, principal: Principal, asked: string): SnapshotModel {
   const model = resolveModel(snapshot, asked);
-  if (model === undefined) throw unknownModel(asked, modelNames(snapshot, key));
+  if (model === undefined) throw unknownModel(asked, modelNames(snapshot, principal));
   return model;
 }
 
@@ -98,12 +99,12 @@ function cacheOf(
   model: SnapshotModel,
   conversation: Conversation | undefined,
 ): CacheUse | undefined {
-  // An answer that is kept for one key under its own id cannot be another request's as well.
+  // An answer that is kept for one caller under its own id cannot be another request's as well.
   if (conversation?.previousId !== undefined || conversation?.storeSeconds !== undefined) return undefined;
-  const { operation, key, body, head } = request;
+  const { operation, principal, body, head } = request;
   return cacheUse({
     model,
-    key,
+    principal,
     operation: operation.wire,
     inspection,
     body,

@@ -1,7 +1,9 @@
 import type { EnvoyCapabilities } from '../core/capabilities.ts';
 import { CLUSTER_HEADER, CREDENTIAL_HEADERS, type RouteName } from '../core/gateway-names.ts';
 import type { ConversionNote, Intent, KeepAnswer, Ledger, RequestContext } from '../core/ledger.ts';
-import type { Snapshot, SnapshotModel, VirtualKey } from '../core/snapshot.ts';
+import { ownerOf, type Principal } from '../core/principal.ts';
+import type { Snapshot, SnapshotModel } from '../core/snapshot.ts';
+import type { TraceLine } from '../core/trace.ts';
 import type { ReasoningCarrier } from '../formats/reasoning.ts';
 import { carriesReasoning, rewriteRequest } from '../providers/translate.ts';
 import {
@@ -35,8 +37,8 @@ export interface DecisionDependencies {
   readonly capabilities: EnvoyCapabilities;
   /** For models that no resource names. */
   readonly priceOf: PriceOf;
-  /** Opens reasoning that was sealed for a key; undefined: there is no key to open it with. */
-  readonly reasoningCarrierFor: (keyId: string) => ReasoningCarrier | undefined;
+  /** Opens reasoning that was sealed for somebody (ownerOf); undefined: there is no key to open it with. */
+  readonly reasoningCarrierFor: (owner: string) => ReasoningCarrier | undefined;
   /** Monotonic milliseconds. */
   readonly elapsed: () => number;
   readonly random: () => number;
@@ -49,7 +51,7 @@ export interface WholeRequest {
   readonly query: string;
   readonly operation: Operation;
   readonly snapshot: Snapshot;
-  readonly key: VirtualKey;
+  readonly principal: Principal;
   readonly body: Buffer;
   /** Milliseconds that the head took. */
   readonly beforeBody: number;
@@ -62,6 +64,8 @@ export interface Known {
   intent: Intent;
   /** Empty until the ledger has it. */
   intentId: string;
+  /** Every decision, in order; checkpoints append to it. */
+  readonly trace: TraceLine[];
 }
 
 export interface ForwardedRequest {
@@ -115,7 +119,7 @@ export function forward(
     cache: forwarded.cache === undefined ? undefined : 'miss',
     embeddingEncoding: inspection.encoding,
     limenMicros: 0,
-    trace: [],
+    trace: known.trace,
     holds: [],
   };
   const sent = upstreamRequest(forwarded, plan, planned, dependencies);
@@ -175,7 +179,7 @@ function upstreamRequest(
   const { shape } = plan;
   const [target] = plan.targets;
   if (plan.convertsOnce && target !== undefined) {
-    const attempt = new Attempt(context, target.cluster, reasoningCarrierFor(context.keyId));
+    const attempt = new Attempt(context, target.cluster, reasoningCarrierFor(ownerOf(context)));
     const converted = attempt.convert(body);
     return {
       body: converted.body,
@@ -203,7 +207,7 @@ export function millisecondsOf(request: WholeRequest, { elapsed }: DecisionDepen
 }
 
 /** Of a request that reaches no upstream; its row is made of this. */
-export function endedContext({ intent, intentId }: Known, milliseconds: number): RequestContext {
+export function endedContext({ intent, intentId, trace }: Known, milliseconds: number): RequestContext {
   return {
     ...intent,
     intentId,
@@ -214,7 +218,7 @@ export function endedContext({ intent, intentId }: Known, milliseconds: number):
     refuseLosses: false,
     failoverOn: 'responseHeaders',
     limenMicros: Math.round(milliseconds * 1000),
-    trace: [],
+    trace,
     holds: [],
   };
 }

@@ -1,11 +1,17 @@
 import { LimenError, toLimenError } from '../core/errors.ts';
 import type { Intent } from '../core/ledger.ts';
-import type { Snapshot, VirtualKey } from '../core/snapshot.ts';
-import { identify, readCredential, type KeyLookup } from '../stages/identify.ts';
+import type { Principal } from '../core/principal.ts';
+import type { Snapshot } from '../core/snapshot.ts';
+import {
+  identifiedLine,
+  Identifier,
+  readCredential,
+  type IdentifierDependencies,
+} from '../stages/identify.ts';
 import { errorFormat, refusal, tooLarge, type Answer, type RequestHead } from './answer.ts';
 import { noStoredResponses } from './conversation.ts';
 import { BODY_BYTES_PER_TOKEN, decide } from './decision.ts';
-import { findEndpoint, operationName } from './endpoints.ts';
+import { findEndpoint, operationName, type Endpoint } from './endpoints.ts';
 import {
   endedContext,
   type DecisionDependencies,
@@ -15,6 +21,7 @@ import {
 } from './forward.ts';
 import { listModels, readiness } from './listing.ts';
 import { operationOf } from './operations.ts';
+import { challenge, isMetadataPath, protectedResource, publicUrl } from './protected-resource.ts';
 
 export type { ClusterGroup } from '../stages/route.ts';
 export type { Forward } from './forward.ts';
@@ -32,91 +39,123 @@ export interface ReadBody {
   refuse(error: LimenError): Answer;
 }
 
-export interface FrontDependencies extends DecisionDependencies {
+export interface FrontDependencies extends DecisionDependencies, IdentifierDependencies {
   /** The snapshot in force; undefined before the first. */
   readonly snapshot: () => Snapshot | undefined;
-  readonly lookupKey: KeyLookup;
-  /** Unix time in milliseconds. */
-  readonly now: () => number;
+}
+
+/** A request of which nothing but its head is there. */
+interface Asked {
+  readonly head: RequestHead;
+  readonly path: string;
+  readonly query: string;
+  readonly endpoint: Endpoint;
+  /** When it came, as `elapsed` tells it. */
+  readonly started: number;
 }
 
 /** The checkpoints of a request, in order: identify, then all that needs its body. */
 export class FrontPipeline {
   readonly #dependencies: FrontDependencies;
+  readonly #identifier: Identifier;
 
   constructor(dependencies: FrontDependencies) {
     this.#dependencies = dependencies;
+    this.#identifier = new Identifier(dependencies);
   }
 
-  /** Answers by the head alone where that is enough; never throws. */
-  onHead(head: RequestHead): Answer | ReadBody {
-    const { snapshot: currentSnapshot, lookupKey, now, elapsed } = this.#dependencies;
-    const started = elapsed();
+  /**
+   * Answers by the head alone where that is enough; a promise only for a token whose issuer's key must be waited for.
+   * Never throws, never rejects.
+   */
+  onHead(head: RequestHead): Answer | ReadBody | Promise<Answer | ReadBody> {
     const [path, query] = splitOnce(head.path, '?');
     const endpoint = findEndpoint(head, path);
-    const name = operationName(endpoint);
-    let refuse = (error: LimenError): Answer => refusal(errorFormat(name), error, head.requestId);
+    const asked = { head, path, query, endpoint, started: this.#dependencies.elapsed() };
+    const snapshot = this.#dependencies.snapshot();
+    const refuse = (error: unknown): Answer => refusedHead(toLimenError(error), asked, snapshot);
     try {
-      const snapshot = currentSnapshot();
       if (snapshot === undefined)
         throw new LimenError('unavailable', 'The gateway is starting. Try again shortly.');
       if (path === '/health/ready') return readiness(snapshot);
-      const key = identify(
-        readCredential((header) => head.header(header), query),
-        lookupKey,
-        now(),
-      );
-      if (endpoint.kind === 'models') return listModels({ ...endpoint, query }, snapshot, key, head);
-      if (endpoint.kind === 'stored_response') throw noStoredResponses();
-      if (endpoint.kind === 'nothing') {
-        throw new LimenError('not_found', 'The gateway has nothing at this address.');
-      }
-      const beforeBody = elapsed() - started;
-      const intent = { ...this.#intentOf(head, key, snapshot), format: name };
-      const operation = operationOf(endpoint);
-      const request = { head, path, query, operation, snapshot, key, beforeBody };
-      // From here on a refusal is somebody's, and so a row of the ledger.
-      refuse = (error) => refusedAnswer(error, { intent, intentId: '' }, beforeBody);
-      if (head.method !== 'POST' || head.endOfStream) {
-        throw new LimenError('invalid_request', `Send a POST request with a JSON body to ${path}.`, {
-          ...(head.method === 'POST' ? {} : { status: 405 }),
-        });
-      }
-      const maxBytes = snapshot.gateway.limits.requestBody;
-      const declared = Number(head.header('content-length') ?? '0');
-      if (declared > maxBytes) throw tooLarge(maxBytes);
-      return {
-        kind: 'read',
-        maxBytes,
-        maxBytesInFlight: snapshot.gateway.limits.bytesInFlightPerWorker,
-        refuse,
-        decide: (body) => this.#decideOrRefuse({ ...request, body, started: elapsed() }, intent),
-      };
+      if (isMetadataPath(path)) return protectedResource(snapshot, head, path);
+      const credential = readCredential((header) => head.header(header), query);
+      const principal = this.#identifier.identify(credential, snapshot);
+      return principal instanceof Promise
+        ? principal.then((known) => this.#onIdentified(asked, snapshot, known)).catch(refuse)
+        : this.#onIdentified(asked, snapshot, principal);
     } catch (error) {
-      return refuse(toLimenError(error));
+      return refuse(error);
     }
   }
 
-  async #decideOrRefuse(request: WholeRequest, beforeBody: Intent): Promise<Answer | Forward> {
+  /** Throws what is nobody's row. */
+  #onIdentified(asked: Asked, snapshot: Snapshot, principal: Principal): Answer | ReadBody {
+    const { head, path, query, endpoint } = asked;
+    if (endpoint.kind === 'models') return listModels({ ...endpoint, query }, snapshot, principal, head);
+    if (endpoint.kind === 'stored_response') throw noStoredResponses();
+    if (endpoint.kind === 'nothing') {
+      throw new LimenError('not_found', 'The gateway has nothing at this address.');
+    }
+    const { elapsed } = this.#dependencies;
+    const beforeBody = elapsed() - asked.started;
+    const format = operationName(endpoint);
+    const known: Known = {
+      intent: { ...this.#intentOf(head, principal, snapshot), format },
+      intentId: '',
+      trace: [identifiedLine(principal)],
+    };
+    const request = {
+      head,
+      path,
+      query,
+      operation: operationOf(endpoint),
+      snapshot,
+      principal,
+      beforeBody,
+    };
+    // From here on a refusal is somebody's, and so a row of the ledger.
+    const refuse = (error: LimenError): Answer =>
+      refusedAnswer(error, known, beforeBody, challenge(error, publicUrl(snapshot, head)));
+    if (head.method !== 'POST' || head.endOfStream) {
+      const wanted = `Send a POST request with a JSON body to ${path}.`;
+      return refuse(
+        new LimenError('invalid_request', wanted, head.method === 'POST' ? {} : { status: 405 }),
+      );
+    }
+    const maxBytes = snapshot.gateway.limits.requestBody;
+    if (Number(head.header('content-length') ?? '0') > maxBytes) return refuse(tooLarge(maxBytes));
+    return {
+      kind: 'read',
+      maxBytes,
+      maxBytesInFlight: snapshot.gateway.limits.bytesInFlightPerWorker,
+      refuse,
+      decide: (body) => this.#decideOrRefuse({ ...request, body, started: elapsed() }, known),
+    };
+  }
+
+  async #decideOrRefuse(request: WholeRequest, beforeBody: Known): Promise<Answer | Forward> {
     const inputEstimate = Math.ceil(request.body.length / BODY_BYTES_PER_TOKEN);
-    const known: Known = { intent: { ...beforeBody, inputEstimate }, intentId: '' };
+    const known: Known = { ...beforeBody, intent: { ...beforeBody.intent, inputEstimate } };
     try {
       return await decide(request, known, this.#dependencies);
-    } catch (error) {
+    } catch (thrown) {
+      const error = toLimenError(thrown);
       const milliseconds = this.#dependencies.elapsed() - request.started + request.beforeBody;
-      return refusedAnswer(toLimenError(error), known, milliseconds);
+      const url = publicUrl(request.snapshot, request.head);
+      return refusedAnswer(error, known, milliseconds, challenge(error, url));
     }
   }
 
   /** What is known of a request before its body was looked at. */
-  #intentOf(head: RequestHead, key: VirtualKey, snapshot: Snapshot): Omit<Intent, 'format'> {
+  #intentOf(head: RequestHead, principal: Principal, snapshot: Snapshot): Omit<Intent, 'format'> {
     return {
       requestId: head.requestId,
       time: this.#dependencies.now(),
-      keyId: key.id,
-      user: key.user,
-      team: key.team ?? '',
-      tenant: key.tenant ?? '',
+      keyId: principal.keyId,
+      user: principal.user,
+      team: principal.team ?? '',
+      tenant: principal.tenant ?? '',
       modelAsked: '',
       model: '',
       stream: false,
@@ -126,10 +165,22 @@ export class FrontPipeline {
   }
 }
 
-function refusedAnswer(error: LimenError, known: Known, milliseconds: number): Answer {
+/** Of a request that is nobody's yet. */
+function refusedHead(error: LimenError, { head, endpoint }: Asked, snapshot: Snapshot | undefined): Answer {
+  const format = errorFormat(operationName(endpoint));
+  const url = snapshot === undefined ? undefined : publicUrl(snapshot, head);
+  return refusal(format, error, head.requestId, challenge(error, url));
+}
+
+function refusedAnswer(
+  error: LimenError,
+  known: Known,
+  milliseconds: number,
+  authenticate: string | undefined,
+): Answer {
   const { format, requestId } = known.intent;
   return {
-    ...refusal(errorFormat(format), error, requestId),
+    ...refusal(errorFormat(format), error, requestId, authenticate),
     context: endedContext(known, milliseconds),
   };
 }

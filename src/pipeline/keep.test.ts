@@ -33,6 +33,7 @@ function contextOf(
     keyId: 'k',
     user: 'ann',
     team: '',
+    tenant: '',
     format,
     modelAsked: 'm',
     model: 'm',
@@ -47,6 +48,8 @@ function contextOf(
     mode: 'strip',
     targets: [],
     limenMicros: 0,
+    trace: [],
+    holds: [],
     keep,
     ...more,
   };

@@ -1,4 +1,5 @@
 import { type KeptAnswers, MAX_KEPT_BYTES, type RequestContext } from '../core/ledger.ts';
+import { ownerOf } from '../core/principal.ts';
 import type { Usage } from '../core/usage.ts';
 import { ResponseCollector } from '../formats/collect.ts';
 import type { Format, StreamDecoder } from '../formats/format.ts';
@@ -74,12 +75,13 @@ function keepAnswer(context: RequestContext, body: Buffer, { keptAnswers, droppe
   const response = asObject(parseJson(body.toString('utf8'))) ?? {};
   const id = asString(response['id']);
   if (id === undefined) return;
-  const { keyId, requestId } = context;
+  const { requestId } = context;
+  const owner = ownerOf(context);
   keptAnswers.put(
-    conversationKey(keyId, id),
+    conversationKey(owner, id),
     keptItems(outputItems(response)),
     storeSeconds,
-    pendingKey(keyId, requestId),
+    pendingKey(owner, requestId),
   );
 }
 

@@ -8,7 +8,7 @@ const crowd = { snapshot: { ...SNAPSHOT, models: many } };
 const ANTHROPIC = { 'anthropic-version': '2023-06-01' };
 
 function body(front: Front, path: string, headers: Record<string, string> = {}): unknown {
-  const answer = front.head(path, { headers: { authorization: 'Bearer tw-key', ...headers } });
+  const answer = await front.head(path, { headers: { authorization: 'Bearer tw-key', ...headers } });
   return answer.kind === 'answer' ? jsonOf(answer.body) : undefined;
 }
 
@@ -20,7 +20,7 @@ describe('the list of models', () => {
     ['/v1/models/quick', 200],
     ['/v1beta/models/flash', 200],
   ])('answers %s with %i', (path, status) => {
-    const answer = new Front().head(path);
+    const answer = await new Front().head(path);
     expect(answer.kind === 'answer' && answer.status).toBe(status);
   });
 

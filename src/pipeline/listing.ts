@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { LimenError } from '../core/errors.ts';
-import type { Snapshot, VirtualKey } from '../core/snapshot.ts';
+import type { Principal } from '../core/principal.ts';
+import type { Snapshot } from '../core/snapshot.ts';
 import type { ListedModel } from '../formats/format.ts';
 import type { ClientFormatName } from '../formats/hub.ts';
 import { FORMATS } from '../formats/index.ts';
@@ -21,9 +22,11 @@ export function readiness(snapshot: Snapshot): Answer {
   };
 }
 
-/** Names of the models that a key may use. */
-export function modelNames(snapshot: Snapshot, key: VirtualKey): readonly string[] {
-  return Object.keys(snapshot.models).filter((name) => mayUseModel(snapshot, key, name));
+/** Names of the models that somebody may use. */
+export function modelNames(snapshot: Snapshot, principal: Principal): readonly string[] {
+  return Object.values(snapshot.models)
+    .filter((model) => mayUseModel(snapshot, principal, model))
+    .map(({ name }) => name);
 }
 
 export interface ModelsQuestion {
@@ -34,17 +37,17 @@ export interface ModelsQuestion {
   readonly query: string;
 }
 
-/** Models as the APIs list them: only what the key may use. */
+/** Models as the APIs list them: only what the caller may use. */
 export function listModels(
   { format, name, query }: ModelsQuestion,
   snapshot: Snapshot,
-  key: VirtualKey,
+  principal: Principal,
   head: RequestHead,
 ): Answer {
   if (head.method !== 'GET') {
     throw new LimenError('invalid_request', 'Send a GET request to list models.', { status: 405 });
   }
-  const names = modelNames(snapshot, key);
+  const names = modelNames(snapshot, principal);
   const body =
     name === undefined
       ? pageOfModels(

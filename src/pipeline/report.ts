@@ -23,14 +23,18 @@ export class ReportSchedule {
 /**
  * Usage as a report tells it: the provider's word for an answer that has ended, else what was counted so far,
  * with generated text counted by its length (an error of about a fifth for English).
+ *
+ * @param complete the provider itself has ended the answer
+ * @param counted tokens of output, where somebody has counted them
  */
 export function countedUsage(
   usage: Usage | undefined,
   complete: boolean,
   characters: number,
+  counted?: number,
 ): Pick<LegReportInput, 'usage' | 'usageSource'> {
   if (usage !== undefined && complete) return { usage, usageSource: 'provider' };
   if (usage === undefined && characters === 0) return {};
-  const output = Math.max(usage?.output ?? 0, Math.ceil(characters / CHARACTERS_PER_TOKEN));
+  const output = Math.max(usage?.output ?? 0, counted ?? Math.ceil(characters / CHARACTERS_PER_TOKEN));
   return { usage: makeUsage({ ...usage, output }), usageSource: 'counted' };
 }

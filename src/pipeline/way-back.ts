@@ -4,10 +4,15 @@ import { isClientFormat } from '../formats/index.ts';
 import type { ReasoningCarrier } from '../formats/reasoning.ts';
 import type { LegReportInput } from '../ledger/leg-report.ts';
 import { createEmbeddingsTransform } from '../providers/embeddings.ts';
-import { createResponseTransform, type ResponseTransform } from '../providers/response-transform.ts';
+import {
+  createResponseTransform,
+  type CutOffOptions,
+  type ResponseTransform,
+} from '../providers/response-transform.ts';
 import { droppedFields } from './dropped.ts';
 import { createAnswerKeeper, type AnswerKeeper } from './keep.ts';
 import { countedUsage } from './report.ts';
+import type { CountTokens } from './tokenizer.ts';
 
 export type { ResponseTransform } from '../providers/response-transform.ts';
 
@@ -23,6 +28,8 @@ export interface WayBackOptions extends ConversionNote {
   readonly keptAnswers: KeptAnswers;
   /** Told of an answer that is not kept for its size. */
   readonly onTooLarge: () => void;
+  /** Needed where the context has `cutOffTokens`. */
+  readonly countTokens?: CountTokens | undefined;
 }
 
 /** A provider's answer on its way to the client: converted, counted, and kept where that is wanted. */
@@ -60,7 +67,9 @@ export class WayBack {
 
   end(): Buffer {
     const last = this.#kept(this.transform.end());
-    if (this.transform.outcome === 'complete') this.#keeper?.end(this.transform.usage);
+    const { outcome, isCut, usage } = this.transform;
+    // What a budget cut off is nobody else's answer, and nothing to go on from.
+    if (outcome === 'complete' && !isCut) this.#keeper?.end(usage);
     return last;
   }
 
@@ -71,9 +80,10 @@ export class WayBack {
 
   /** What the ledger is told, as often as there is something new. */
   report(error: LimenError | undefined = this.transform.error): LegReportInput {
-    const { usage, outcome, contentCharacters } = this.transform;
+    const { usage, outcome, contentCharacters, countedTokens, isCut } = this.transform;
     return {
-      ...countedUsage(usage, outcome === 'complete', contentCharacters),
+      ...countedUsage(usage, outcome === 'complete' && !isCut, contentCharacters, countedTokens),
+      ...(isCut ? { cutOffTokens: countedTokens } : {}),
       ...(error === undefined ? {} : { errorCode: error.code }),
     };
   }
@@ -104,7 +114,7 @@ export class WayBack {
 }
 
 function transformOf(
-  { context, status, headers, carrier, freeTextTools }: WayBackOptions,
+  { context, status, headers, carrier, freeTextTools, countTokens }: WayBackOptions,
   target: RequestTarget,
 ): ResponseTransform | undefined {
   const { format } = context;
@@ -132,5 +142,16 @@ function transformOf(
     exposeUsage: context.exposeUsage,
     carrier,
     freeTextTools,
+    cutOff: cutOffOf(context, countTokens),
   });
+}
+
+/** Throws where a budget would have to be overlooked: an answer that nobody counts cannot be ended. */
+function cutOffOf(
+  { cutOffTokens, inputEstimate }: RequestContext,
+  countTokens: CountTokens | undefined,
+): CutOffOptions | undefined {
+  if (cutOffTokens === undefined) return undefined;
+  if (countTokens === undefined) throw new Error('an answer is to be cut off, and nobody counts it');
+  return { tokens: cutOffTokens, inputEstimate, countTokens };
 }

@@ -85,6 +85,11 @@ export class FrontLeg implements LegHandler {
       header: (name) => view.get(name),
       endOfStream: headers.endOfStream,
     });
+    if (result instanceof Promise) return result.then((decided) => this.#onDecidedHead(decided));
+    return this.#onDecidedHead(result);
+  }
+
+  #onDecidedHead(result: Answer | ReadBody): Promise<void> | undefined {
     if (result.kind === 'answer') return this.#answer(result);
     this.#reading = result;
     return undefined;

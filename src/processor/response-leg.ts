@@ -1,8 +1,10 @@
 import { LimenError, toLimenError } from '../core/errors.ts';
 import { RESPONSE_NAMESPACE } from '../core/gateway-names.ts';
 import type { KeptAnswers, RequestContext } from '../core/ledger.ts';
+import { ownerOf } from '../core/principal.ts';
 import {
   RESPONSE_STATUS,
+  type HttpHeaders,
   type ProcessingRequest,
   type ProcessingResponse,
 } from '../envoy-protocol/messages.ts';
@@ -11,6 +13,7 @@ import type { ReasoningCarrier } from '../formats/reasoning.ts';
 import { errorFormat, refusal } from '../pipeline/answer.ts';
 import { Decompressor } from '../pipeline/decompressor.ts';
 import { ReportSchedule } from '../pipeline/report.ts';
+import { loadTokenizer, type CountTokens } from '../pipeline/tokenizer.ts';
 import { WayBack } from '../pipeline/way-back.ts';
 import { readAttribute, readContext, readNote } from './context.ts';
 import type { Exchange, LegHandler } from './exchange.ts';
@@ -21,7 +24,7 @@ const VIA_UPSTREAM = 'via_upstream';
 
 export interface ResponseLegOptions {
   readonly exchange: Exchange;
-  readonly carrierFor: (keyId: string) => ReasoningCarrier | undefined;
+  readonly carrierFor: (owner: string) => ReasoningCarrier | undefined;
   readonly keptAnswers: KeptAnswers;
   /** Told of an answer that is not kept for its size. */
   readonly onTooLarge: () => void;
@@ -81,9 +84,21 @@ export class ResponseLeg implements LegHandler {
     const headers = message.responseHeaders;
     if (headers === null) return undefined;
     if (readAttribute(message, 'response.code_details') !== VIA_UPSTREAM) return this.#letPass();
+    const context = readContext(message);
+    if (context.cutOffTokens === undefined) return this.#start(message, headers, context);
+    return loadTokenizer().then((countTokens) =>
+      this.#exchange.over ? undefined : this.#start(message, headers, context, countTokens),
+    );
+  }
+
+  #start(
+    message: ProcessingRequest,
+    headers: HttpHeaders,
+    context: RequestContext,
+    countTokens?: CountTokens,
+  ): Promise<void> | undefined {
     const { carrierFor, keptAnswers, onTooLarge } = this.#options;
     const view = new HeaderView(headers);
-    const context = readContext(message);
     const cluster = readAttribute(message, 'xds.cluster_name');
     const note = { ...readNote(message, cluster), ...context.converted };
     const { 'content-encoding': encoding = '', ...others } = view.toRecord();
@@ -93,9 +108,10 @@ export class ResponseLeg implements LegHandler {
       ...note,
       status: Number(view.get(':status') ?? '0'),
       headers: decompressor === undefined ? view.toRecord() : others,
-      carrier: carrierFor(context.keyId),
+      carrier: carrierFor(ownerOf(context)),
       keptAnswers,
       onTooLarge,
+      countTokens,
     });
     if (wayBack === undefined) {
       decompressor?.close();
@@ -141,7 +157,7 @@ export class ResponseLeg implements LegHandler {
     return this.#exchange.sendBody('responseBody', body, endOfStream, report);
   }
 
-  /** An error was the client's last event: a provider that goes on sending is left. */
+  /** The client has its last event, of an error or a cut: a provider that goes on sending is left. */
   #endEarly(wayBack: WayBack, body: Buffer): Promise<void> | undefined {
     this.#wayBack = undefined;
     clearTimeout(this.#timer);

@@ -41,7 +41,7 @@ export interface ProcessorServerOptions {
   /** Largest request body in bytes: the largest message is a little more. */
   readonly maxMessageBytes: number;
   /** Seals and opens reasoning for the holder of a virtual key; undefined where this worker has no key for it. */
-  readonly reasoningCarrierFor: (keyId: string) => ReasoningCarrier | undefined;
+  readonly reasoningCarrierFor: (owner: string) => ReasoningCarrier | undefined;
   readonly keptAnswers: KeptAnswers;
   /** Told of an answer that is not kept for its size. */
   readonly onTooLarge: () => void;

@@ -23,6 +23,7 @@ const CONTEXT: RequestContext = {
   keyId: 'k',
   user: 'u',
   team: '',
+  tenant: '',
   format: 'chat',
   modelAsked: 'fast',
   model: 'fast',
@@ -40,6 +41,8 @@ const CONTEXT: RequestContext = {
     { ...TARGET, provider: 'b', cluster: 'provider/b', price: undefined },
   ],
   limenMicros: 1,
+  trace: [],
+  holds: [],
 };
 
 /** An entry as it comes over the wire: what is left out has its default. */

@@ -150,6 +150,7 @@ function attempts(
       provider: targetOfCluster(cluster)?.provider ?? '',
       providerModel: target?.model ?? '',
       costUsd,
+      intentId: context?.intentId ?? '',
       holds: context?.holds ?? [],
       amounts: { ...NO_AMOUNTS, usd: Math.ceil(costUsd * NANO_USD) },
     };

@@ -1,6 +1,7 @@
 import type { LimenError } from '../core/errors.ts';
 import { ATTEMPT_NAMESPACE, OUTCOME_HEADER, VERDICT_HEADER } from '../core/gateway-names.ts';
 import type { FailedAttempt } from '../core/ledger.ts';
+import { ownerOf } from '../core/principal.ts';
 import type { HttpHeaders, ProcessingRequest, ProcessingResponse } from '../envoy-protocol/messages.ts';
 import { jsonToStruct } from '../envoy-protocol/values.ts';
 import { Attempt, type FirstEventWatch } from '../pipeline/attempt.ts';
@@ -14,7 +15,7 @@ export interface UpstreamLegOptions {
   readonly exchange: Exchange;
   /** Whether Envoy keeps the answer back until this leg has seen its first content. */
   readonly watches: boolean;
-  readonly carrierFor: (keyId: string) => ReasoningCarrier | undefined;
+  readonly carrierFor: (owner: string) => ReasoningCarrier | undefined;
 }
 
 /** What a failed beginning makes of an answer's status, so that the router tries again. */
@@ -53,7 +54,7 @@ export class UpstreamLeg implements LegHandler {
     const { exchange, carrierFor } = this.#options;
     const context = readContext(message);
     this.#cluster = readAttribute(message, 'xds.cluster_name');
-    this.#attempt = new Attempt(context, this.#cluster, carrierFor(context.keyId));
+    this.#attempt = new Attempt(context, this.#cluster, carrierFor(ownerOf(context)));
     return exchange.send({ requestHeaders: { response: {} } });
   }
 

@@ -6,6 +6,7 @@ import type { ResponseTransform, ResponseTransformOptions } from './response/tra
 import { WholeTransform } from './response/whole.ts';
 import { apiFor } from './translate.ts';
 
+export type { CutOffOptions } from './response/cut-off.ts';
 export type { ResponseTransform } from './response/transform.ts';
 
 const STREAM_TYPES: Readonly<Record<ProviderApi['framing'], string>> = {
@@ -16,7 +17,7 @@ const STREAM_TYPES: Readonly<Record<ProviderApi['framing'], string>> = {
 
 /** Chooses by status and content type how the answer is to be read. */
 export function createResponseTransform(options: ResponseTransformOptions): ResponseTransform {
-  const { clientFormat, target, stream, framing } = options;
+  const { clientFormat, target, stream, framing, cutOff } = options;
   const api = apiFor(target, clientFormat, stream, framing);
   const contentType = options.headers['content-type']?.toLowerCase() ?? '';
   const encoding = options.headers['content-encoding'] ?? 'identity';
@@ -30,6 +31,8 @@ export function createResponseTransform(options: ResponseTransformOptions): Resp
   const isStream = contentType.includes(STREAM_TYPES[api.framing]);
   const isJson = contentType.includes('json');
   if (api.format === clientFormat && (stream && framing === 'sse' ? isStream : isJson)) {
+    // What is to be ended early must be written anew: only so it can have a last event.
+    if (stream && cutOff !== undefined) return new StreamTransform(options, api);
     return new PassingTransform(options, api);
   }
   if (stream && (isStream || contentType === '')) return new StreamTransform(options, api);

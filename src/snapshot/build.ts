@@ -1,4 +1,4 @@
-import type { DeclaredCredential, DeclaredKey } from '../config/secrets.ts';
+import type { DeclaredCredential, DeclaredIssuer, DeclaredKey } from '../config/secrets.ts';
 import {
   gatewaySchema,
   type ApiKeyResource,
@@ -8,6 +8,7 @@ import {
   type Resource,
 } from '../config/resources/index.ts';
 import { DEFAULT_MODEL_PREFIXES, PROVIDER_TYPES } from '../config/resources/provider.ts';
+import { backendCluster } from '../core/gateway-names.ts';
 import type {
   ModelPrefix,
   Snapshot,
@@ -16,14 +17,20 @@ import type {
   SnapshotTarget,
 } from '../core/snapshot.ts';
 import { priceOf } from '../prices/price-table.ts';
+import { compileRoles, compileTeam } from './access.ts';
+import { compileBackend } from './backend.ts';
 import { contentVersion } from './canonical-json.ts';
-import { compileProvider, declaredCredential } from './provider.ts';
+import { compileIdentityProvider, declaredIssuer } from './identity-provider.ts';
+import { compileLimit } from './limits.ts';
+import { compileProvider, declaredCredentials } from './provider.ts';
 
 export interface BuiltSnapshot {
   readonly snapshot: Snapshot;
-  /** By provider name, for those that have a credential. */
+  /** Of what has a credential, named as in ProviderSecrets. */
   readonly credentials: Readonly<Record<string, DeclaredCredential>>;
   readonly keys: readonly DeclaredKey[];
+  /** Identity providers in force, with where their keys come from. */
+  readonly issuers: readonly DeclaredIssuer[];
 }
 
 /**
@@ -35,31 +42,36 @@ export interface BuiltSnapshot {
 export function buildSnapshot(resources: readonly Resource[]): BuiltSnapshot {
   const providers = ofKind(resources, 'Provider');
   const models = ofKind(resources, 'Model');
+  const backends = ofKind(resources, 'Backend');
+  const issuers = ofKind(resources, 'IdentityProvider').filter(({ spec }) => spec.enabled);
   const gateway = resources.find((resource) => resource.kind === 'Gateway');
   const types = new Map(providers.map(({ metadata, spec }) => [metadata.name, spec.type]));
   const content = {
     gateway: compileGateway(gateway),
-    providers: byName(providers.map(compileProvider)),
+    providers: byName(providers.flatMap(compileProvider)),
     models: byName(models.map((model) => compileModel(model, types))),
     aliases: sortedRecord(
       models.flatMap((model) => model.spec.aliases.map((alias) => [alias, model.metadata.name] as const)),
     ),
     prefixes: compilePrefixes(providers),
-    roles: {},
-    teams: {},
-    identityProviders: {},
-    limits: [],
-    backends: {},
+    roles: byName(compileRoles(ofKind(resources, 'Role'))),
+    teams: byName(ofKind(resources, 'Team').map(compileTeam)),
+    identityProviders: byName(issuers.map(compileIdentityProvider)),
+    limits: ofKind(resources, 'LimitPolicy').flatMap(compileLimit),
+    backends: byName(backends.map(compileBackend)),
   };
   return {
     snapshot: { version: contentVersion(content), ...content },
-    credentials: sortedRecord(
-      providers.flatMap(({ metadata, spec }) => {
-        const credential = declaredCredential(spec);
-        return credential === undefined ? [] : [[metadata.name, credential] as const];
-      }),
-    ),
+    credentials: sortedRecord([
+      ...providers.flatMap(declaredCredentials),
+      ...backends.flatMap(({ metadata, spec }) =>
+        spec.credential === undefined
+          ? []
+          : [[backendCluster(metadata.name), { kind: 'text', source: spec.credential }] as const],
+      ),
+    ]),
     keys: ofKind(resources, 'ApiKey').map(declaredKey),
+    issuers: issuers.map(declaredIssuer),
   };
 }
 
@@ -94,7 +106,8 @@ const DEFAULT_GATEWAY: GatewayResource = gatewaySchema.parse({
 });
 
 function compileGateway(gateway: GatewayResource = DEFAULT_GATEWAY): SnapshotGateway {
-  return { ...gateway.spec, access: { keyRoles: ['developer'] }, workflowHeaders: [] };
+  const { workflow, ...spec } = gateway.spec;
+  return { ...spec, workflowHeaders: workflow.headers };
 }
 
 /** @param types of the providers, by name */
@@ -112,7 +125,11 @@ function compileModel({ metadata, spec }: ModelResource, types: ReadonlyMap<stri
     perTryTimeoutSeconds: spec.perTryTimeoutSeconds,
     failoverOn: spec.failoverOn,
     losses: spec.losses,
+    access: spec.access,
     cache: spec.cache,
+    multiplier: spec.multiplier,
+    contextTokens: spec.contextTokens,
+    outputTokens: spec.outputTokens,
   };
 }
 

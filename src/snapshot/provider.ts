@@ -7,15 +7,54 @@ type Spec = ProviderResource['spec'];
 /** Locations of Vertex AI that are several regions: their hosts have names of another form. */
 const VERTEX_MULTI_REGIONS: ReadonlySet<string> = new Set(['us', 'eu']);
 
-export function compileProvider({ metadata, spec }: ProviderResource): SnapshotProvider {
+/** A provider and those of its tenants. */
+export function compileProvider(resource: ProviderResource): SnapshotProvider[] {
+  return withTenants(resource).map(({ name, tenant, spec }) => compileOne(name, resource, tenant, spec));
+}
+
+/** By the names of their SnapshotProviders: what each sends its requests with. */
+export function declaredCredentials(
+  resource: ProviderResource,
+): (readonly [string, DeclaredCredential])[] {
+  return withTenants(resource).flatMap(({ name, spec }) => {
+    const credential = declaredCredential(spec);
+    return credential === undefined ? [] : [[name, credential] as const];
+  });
+}
+
+/** A tenant's provider is the same in all but account and endpoint. */
+function withTenants({ metadata, spec }: ProviderResource): {
+  readonly name: string;
+  readonly tenant?: string;
+  readonly spec: Spec;
+}[] {
+  const { tenants = {}, ...shared } = spec;
+  return [
+    { name: metadata.name, spec: shared },
+    ...Object.entries(tenants).map(([tenant, own]) => ({
+      name: `${metadata.name}@${tenant}`,
+      tenant,
+      spec: { ...shared, credential: own.credential, baseUrl: own.baseUrl ?? shared.baseUrl },
+    })),
+  ];
+}
+
+function compileOne(
+  name: string,
+  { metadata }: ProviderResource,
+  tenant: string | undefined,
+  spec: Spec,
+): SnapshotProvider {
   const url = new URL(baseUrlOf(metadata.name, spec));
   const scheme = url.protocol === 'https:' ? 'https' : 'http';
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   return {
-    name: metadata.name,
+    name,
     resource: metadata.name,
-    identityHeaders: false,
-    subjectAsUser: false,
+    tenant,
+    tenantsOnly: spec.tenantsOnly ? true : undefined,
+    identityHeaders: spec.identityHeaders,
+    subjectAsUser: spec.subjectAsUser,
     type: spec.type,
     scheme,
     host,
@@ -84,7 +123,7 @@ function authenticationOf({ type, credential }: Spec): string | undefined {
 }
 
 /** What is to be made of a provider's credential. */
-export function declaredCredential({ type, credential }: Spec): DeclaredCredential | undefined {
+function declaredCredential({ type, credential }: Spec): DeclaredCredential | undefined {
   if (credential === undefined) return undefined;
   if ('accessKeyId' in credential) return { kind: 'accessKey', source: credential };
   return { kind: type === 'vertex' ? 'googleServiceAccount' : 'text', source: credential };

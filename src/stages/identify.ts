@@ -1,13 +1,25 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
-import { CREDENTIAL_HEADERS } from '../core/gateway-names.ts';
+import {
+  DEFAULT_SURFACES,
+  SURFACES,
+  type Directory,
+  type SightingReporter,
+  type VirtualKey,
+} from '../core/access.ts';
 import { LimenError } from '../core/errors.ts';
-import type { VirtualKey } from '../core/snapshot.ts';
+import { CREDENTIAL_HEADERS } from '../core/gateway-names.ts';
+import type { Principal } from '../core/principal.ts';
+import { membershipOf } from '../core/roles.ts';
+import type { Snapshot } from '../core/snapshot.ts';
+import type { TraceLine } from '../core/trace.ts';
+import { looksLikeToken, type TokenVerifier, type VerifiedToken } from '../core/verified-token.ts';
 
-/** Looks a virtual key up by the SHA-256 of the key, in hex. */
-export type KeyLookup = (hash: string) => VirtualKey | undefined;
-
-/** Longest credential that is hashed at all. */
-const MAX_CREDENTIAL_LENGTH = 1024;
+/** Longest credential that is looked up as a key; tokens have a bound of their own. */
+const MAX_KEY_LENGTH = 1024;
+/** How often the use of one key is told of, in milliseconds. */
+const KEY_SIGHTING_MS = 60_000;
+/** Users whose latest token is remembered, so that only a change is told of. */
+const MOST_REMEMBERED_USERS = 20_000;
 
 /**
  * The one credential of a request, from whichever place its client's API puts it: `authorization`,
@@ -54,21 +66,174 @@ function equal(left: string, right: string): boolean {
   return a.length === b.length && timingSafeEqual(a, b);
 }
 
-/**
- * Who this is. A key is looked up by its hash, so no comparison depends on how much of a guess is right.
- *
- * Throws invalid_api_key for a key that is unknown, revoked or expired, without telling which.
- */
-export function identify(credential: string, lookup: KeyLookup, now: number): VirtualKey {
-  const key =
-    credential.length > MAX_CREDENTIAL_LENGTH
-      ? undefined
-      : lookup(createHash('sha256').update(credential).digest('hex'));
-  if (key === undefined || (key.expiresAt !== undefined && key.expiresAt <= now)) {
+export interface IdentifierDependencies {
+  readonly directory: Directory;
+  readonly tokens: TokenVerifier;
+  readonly sightings: SightingReporter;
+  /** Unix time in milliseconds. */
+  readonly now: () => number;
+}
+
+/** A principal and what it was made of. */
+interface Made {
+  readonly principal: Principal;
+  readonly snapshot: Snapshot;
+  readonly generation: number;
+}
+
+/** Turns credentials into principals. */
+export class Identifier {
+  readonly #dependencies: IdentifierDependencies;
+  /** By what they were made of: gone with the key, or with the token in the verifier's cache. */
+  readonly #made = new WeakMap<VirtualKey | VerifiedToken, Made>();
+  /** When the use of a key was last told of. */
+  readonly #toldOfKey = new WeakMap<VirtualKey, number>();
+  /** Canonical user → what its latest token said; the user that was remembered longest goes first. */
+  readonly #toldOfUser = new Map<string, string>();
+
+  constructor(dependencies: IdentifierDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /**
+   * Who this is; a promise only for a token whose key must be waited for. A key is looked up by its hash, so no comparison
+   * depends on how much of a guess is right.
+   *
+   * Throws, or rejects with, invalid_api_key for a key that is unknown, revoked or expired, without telling which;
+   * invalid_token, token_expired; user_disabled.
+   */
+  identify(credential: string, snapshot: Snapshot): Principal | Promise<Principal> {
+    const { directory, tokens, now } = this.#dependencies;
+    const key =
+      credential.length > MAX_KEY_LENGTH
+        ? undefined
+        : directory.key(createHash('sha256').update(credential).digest('hex'));
+    if (key !== undefined && (key.expiresAt === undefined || key.expiresAt > now())) {
+      const principal = this.#remembered(key, snapshot, keyPrincipal);
+      this.#tellOfKey(key);
+      return principal;
+    }
+    if (key === undefined && looksLikeToken(credential)) {
+      const token = tokens.verify(credential, snapshot);
+      return token instanceof Promise
+        ? token.then((verified) => this.#ofToken(verified, snapshot))
+        : this.#ofToken(token, snapshot);
+    }
     throw new LimenError(
       'invalid_api_key',
       'This API key is not valid here, or no longer. Create one with: limen keys create --user NAME',
     );
   }
-  return key;
+
+  #ofToken(token: VerifiedToken, snapshot: Snapshot): Principal {
+    const principal = this.#remembered(token, snapshot, tokenPrincipal);
+    this.#tellOfUser(token);
+    return principal;
+  }
+
+  /** Made once for each credential, snapshot and generation of the directory. */
+  #remembered<Source extends VirtualKey | VerifiedToken>(
+    source: Source,
+    snapshot: Snapshot,
+    make: (source: Source, snapshot: Snapshot, directory: Directory) => Principal,
+  ): Principal {
+    const { directory } = this.#dependencies;
+    const { generation } = directory;
+    const known = this.#made.get(source);
+    if (known?.snapshot === snapshot && known.generation === generation) return known.principal;
+    const principal = make(source, snapshot, directory);
+    this.#made.set(source, { principal, snapshot, generation });
+    return principal;
+  }
+
+  #tellOfKey(key: VirtualKey): void {
+    const { sightings, now } = this.#dependencies;
+    const time = now();
+    if (time - (this.#toldOfKey.get(key) ?? -Infinity) < KEY_SIGHTING_MS) return;
+    this.#toldOfKey.set(key, time);
+    sightings.keyUsed(key.id, time);
+  }
+
+  #tellOfUser({ provider, user: id, email, name, groups, tenant }: VerifiedToken): void {
+    const said = JSON.stringify([provider, email, name, groups, tenant]);
+    if (this.#toldOfUser.get(id) === said) return;
+    this.#toldOfUser.delete(id);
+    const [oldest] = this.#toldOfUser.keys();
+    if (this.#toldOfUser.size >= MOST_REMEMBERED_USERS && oldest !== undefined)
+      this.#toldOfUser.delete(oldest);
+    this.#toldOfUser.set(id, said);
+    const { sightings, now } = this.#dependencies;
+    sightings.userSeen({ id, provider, email, name, groups, tenant, seenAt: now() });
+  }
+}
+
+function keyPrincipal(key: VirtualKey, snapshot: Snapshot, directory: Directory): Principal {
+  const record = enabled(directory, key.user);
+  const groups = union(record?.groups ?? [], record?.claimGroups ?? []);
+  const { user, team, tenant } = key;
+  return {
+    user,
+    keyId: key.id,
+    kind: 'key',
+    email: record?.email,
+    name: record?.name,
+    groups,
+    ...membershipOf(snapshot, {
+      user,
+      record,
+      groups,
+      team,
+      tenant,
+      roles: [],
+      rolesByDefault: snapshot.gateway.access.keyRoles,
+    }),
+    scopes: key.scopes ?? [],
+    features: [],
+    surfaces: key.surfaces ?? DEFAULT_SURFACES,
+    models: key.models,
+    tools: key.tools,
+    permissions: key.permissions,
+    expiresAt: key.expiresAt,
+  };
+}
+
+function tokenPrincipal(token: VerifiedToken, snapshot: Snapshot, directory: Directory): Principal {
+  const { user, team, tenant, roles } = token;
+  const record = enabled(directory, user);
+  const groups = union(record?.groups ?? [], token.groups);
+  return {
+    user,
+    keyId: `token/${token.provider}`,
+    kind: 'token',
+    email: token.email ?? record?.email,
+    name: token.name ?? record?.name,
+    groups,
+    // Deny by default: who has no role may do nothing.
+    ...membershipOf(snapshot, { user, record, groups, team, tenant, roles, rolesByDefault: [] }),
+    scopes: token.scopes,
+    features: token.features,
+    surfaces: SURFACES,
+    expiresAt: token.expiresAt,
+  };
+}
+
+/** What the directory knows of a user. Throws user_disabled. */
+function enabled(directory: Directory, user: string): ReturnType<Directory['user']> {
+  const record = directory.user(user);
+  if (record?.disabled !== true) return record;
+  throw new LimenError('user_disabled', 'This user was disabled. Ask an administrator of the gateway.');
+}
+
+function union(left: readonly string[], right: readonly string[]): readonly string[] {
+  return right.length === 0 ? left : [...new Set([...left, ...right])];
+}
+
+/** How somebody was identified, for the trace. */
+export function identifiedLine({ kind, keyId, user, team, tenant, roles }: Principal): TraceLine {
+  const parts = [
+    `roles ${roles.length === 0 ? 'none' : roles.join(', ')}`,
+    ...(team === undefined ? [] : [`team ${team}`]),
+    ...(tenant === undefined ? [] : [`tenant ${tenant}`]),
+  ];
+  return ['identify', kind === 'key' ? `key/${keyId}` : keyId, user, 'allowed', parts.join('; ')];
 }

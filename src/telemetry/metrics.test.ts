@@ -16,6 +16,7 @@ const row: GatewayLogRow = {
   keyId: 'key-1',
   user: 'ada-lovelace',
   team: 'engine',
+  tenant: '',
   format: 'chat',
   modelAsked: 'whatever-the-client-typed',
   model: 'fast',
@@ -34,6 +35,7 @@ const row: GatewayLogRow = {
   limenMicros: 400,
   responseBytes: 1,
   snapshot: 's',
+  trace: [],
 };
 
 let folder: string;

@@ -1,7 +1,7 @@
 import type { Vault } from './vault.ts';
 
 /** Fields whose `value` is a secret, wherever they stand in a spec. */
-const SECRET_FIELDS: ReadonlySet<string> = new Set(['credential', 'secret']);
+const SECRET_FIELDS: ReadonlySet<string> = new Set(['credential', 'secret', 'sharedSecret']);
 
 type JsonObject = Readonly<Record<string, unknown>>;
 

@@ -69,6 +69,7 @@ export class TestGateway {
       LIMEN_CONSOLE_PORT: String(ports.console),
       LIMEN_ADMIN_TOKEN: this.#adminToken,
       LIMEN_DRAIN_SECONDS: '1',
+      LIMEN_DEFAULT_LIMITS: 'off',
       ...options.env,
     };
     this.#child = spawn(

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { GatewayLogStore, Intent, QueuedRow, RowQueue } from '../../src/core/ledger.ts';
+import { NO_AMOUNTS } from '../../src/core/limits.ts';
 import type { AccessLogEntry } from '../../src/ledger/access-log-entry.ts';
 import { createAccessLogHandler } from '../../src/ledger/access-log.ts';
 import { OutputEstimator } from '../../src/ledger/estimator.ts';
@@ -72,7 +73,9 @@ function installation(domain: string = randomUUID()) {
   const control = new ControlMetrics({ providers: () => [], circuits: () => Promise.resolve([]) });
   const circuitBreaker = () => ({ failures: 0, openSeconds: 0 });
   const ledger = new RedisLedger({ redis, logger, observer: metrics, circuitBreaker, domain, leaseMs: 1 });
-  const admit = async (made: Intent) => (await ledger.admit({ intent: made, providers: [] })).intentId;
+  const admit = async (made: Intent) =>
+    (await ledger.admit({ intent: made, providers: [], limits: [], outputTokens: 0, foundIsAnswer: false }))
+      .intentId;
   const book = new RedisIntentBook(redis, domain);
   const queue = new RedisRowQueue(blockingRedis, domain);
   const onAccessLog = createAccessLogHandler({
@@ -99,6 +102,7 @@ function intent(requestId: string): Intent {
     keyId: 'key-1',
     user: 'ada',
     team: '',
+    tenant: '',
     format: 'chat',
     modelAsked: 'fast',
     model: 'fast',
@@ -230,6 +234,9 @@ describe('gateway_log', () => {
         costUsd: 0.25,
         durationMs: 100,
         retryAfterSeconds: 0,
+        intentId: id,
+        holds: [],
+        amounts: NO_AMOUNTS,
       },
     ]);
     await until(async () => ledger.queued === 0, 10_000);

@@ -71,6 +71,14 @@ export function demoResources({ demoPort }: DemoAddress): SourcedResource[] {
   ];
 }
 
+/** Limits that hold without a file. A LimitPolicy of the same name takes the place of each (mergeSources). */
+export function defaultLimits(): SourcedResource[] {
+  const origin: Origin = { source: 'built-in', because: 'LIMEN_DEFAULT_LIMITS is on' };
+  const limit = (per: 'user' | 'address', requests: number) =>
+    resource('LimitPolicy', `default-${per}-requests`, { per, requests, window: '1m' }, origin);
+  return [limit('user', 100), limit('address', 1000)];
+}
+
 function raw(kind: string, name: string, spec: unknown) {
   return { apiVersion: API_VERSION, kind, metadata: { name }, spec };
 }

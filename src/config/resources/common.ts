@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { isMetadataAddress } from '../../core/addresses.ts';
 
 /** The only API version there is. */
 export const API_VERSION = 'limen.dev/v1alpha1';
@@ -17,6 +18,40 @@ export const metadataSchema = z.strictObject({
   name: resourceNameSchema.describe('Name of this resource, one of its kind'),
   labels: z.record(z.string(), z.string()).optional().describe('For your own use'),
 });
+
+/** Where a service lives: scheme, host, port, and the path that everything is below. */
+export const baseUrlSchema = z
+  .url({ protocol: /^https?$/, error: 'an http or https URL' })
+  .refine(
+    (url) => !url.includes('?') && !url.includes('#') && !/\/\/[^/]*@/.test(url),
+    'a URL without query, fragment or user name',
+  )
+  .refine(
+    (url) => !isMetadataAddress(hostOf(url)),
+    'no address of the link (169.254.0.0/16, fe80::/10) or of a metadata service',
+  );
+
+/** Empty for what is no URL: other checks tell of that. */
+function hostOf(url: string): string {
+  return URL.canParse(url) ? new URL(url).hostname.replace(/^\[(.*)\]$/, '$1') : '';
+}
+
+/** How the certificate of a service is verified, where its URL is https. */
+export const upstreamTlsSchema = z
+  .strictObject({
+    caFile: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('PEM file of the authority to trust instead of the system’s'),
+    serverName: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('Name to ask for and to check; default: the host of the URL'),
+  })
+  .optional()
+  .describe('How its certificate is verified, where its URL is https');
 
 const environmentNameSchema = z
   .string()

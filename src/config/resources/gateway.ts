@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { resourceSchema } from './common.ts';
+import { resourceNameSchema, resourceSchema } from './common.ts';
 
 const cidrSchema = z.union([z.cidrv4(), z.cidrv6()], {
   error: 'an address range such as 10.0.0.0/8 or fd00::/8',
@@ -122,6 +122,24 @@ const gatewaySpecSchema = z.strictObject({
     })
     .prefault({})
     .describe('Spares requests the wait for a provider that keeps failing'),
+  access: z
+    .strictObject({
+      keyRoles: z
+        .array(resourceNameSchema)
+        .max(100)
+        .default(['developer'])
+        .describe('Roles of users of virtual keys who have none; []: such a key may do nothing'),
+      publicUrl: z
+        .url({ protocol: /^https?$/, error: 'an http or https URL' })
+        .refine((url) => !/[?#"\\]|\/\/[^/]*@/.test(url), 'a URL without query, fragment or user name')
+        .transform((url) => url.replace(/\/+$/, ''))
+        .optional()
+        .describe(
+          'What clients reach the gateway under, for the addresses that they are told; default: the host that they asked for',
+        ),
+    })
+    .prefault({})
+    .describe('Who may do what'),
   responses: z
     .strictObject({
       storeSeconds: z
@@ -136,6 +154,23 @@ const gatewaySpecSchema = z.strictObject({
     })
     .prefault({})
     .describe('The Responses API'),
+  workflow: z
+    .strictObject({
+      headers: z
+        .array(
+          z
+            .string()
+            .regex(/^[a-z0-9][a-z0-9-]{0,63}$/, 'the name of a header in lower case')
+            .refine((name) => !name.startsWith('x-limen-'), 'no header of Limen’s own (x-limen-…)'),
+        )
+        .max(8)
+        .default(['x-workflow-id', 'x-session-id', 'traceparent'])
+        .describe(
+          'The first that a request has names its workflow within its user; of traceparent the trace id counts',
+        ),
+    })
+    .prefault({})
+    .describe('How requests of one agent are told apart, for limits per workflow'),
 });
 
 /** The public listener: its trust, bounds and timeouts. One per installation for now, named `default`. */

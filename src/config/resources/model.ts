@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { TokenPrice } from '../../core/usage.ts';
+import { accessSchema } from './access.ts';
 import { resourceNameSchema, resourceSchema } from './common.ts';
 
 const usdPerMillionSchema = z.number().nonnegative().max(1_000_000);
@@ -75,6 +76,9 @@ const modelSpecSchema = z.strictObject({
     .describe(
       'Until when another target may take over: until the provider’s response headers, or until its first content. With firstEvent the client’s headers wait for that, and a worker looks at the beginning of each answer',
     ),
+  access: accessSchema
+    .optional()
+    .describe('Who may use it, beyond what roles allow; each member that is there must be met'),
   losses: z
     .enum(['report', 'refuse'])
     .default('report')
@@ -106,6 +110,31 @@ const modelSpecSchema = z.strictObject({
     .max(3600)
     .optional()
     .describe('Longest wait for response headers of one try; default: the gateway’s'),
+  multiplier: z
+    .strictObject({
+      input: z.number().nonnegative().max(1000).default(1).describe('Weight of a prompt token'),
+      output: z.number().nonnegative().max(1000).default(1).describe('Weight of a generated token'),
+    })
+    .optional()
+    .describe('What its tokens count in limits on tokens; default: 1'),
+  contextTokens: z
+    .number()
+    .int()
+    .positive()
+    .max(1e9)
+    .optional()
+    .describe(
+      'Longest prompt in tokens: the most that hard limits reserve for a prompt. Name the largest of all targets',
+    ),
+  outputTokens: z
+    .number()
+    .int()
+    .positive()
+    .max(1e9)
+    .optional()
+    .describe(
+      'Longest answer in tokens: what hard limits reserve where a request names no limit of its own. Name the largest of all targets',
+    ),
 });
 
 /** A name that clients ask for, and who answers it. */

@@ -1,6 +1,12 @@
 import { z } from 'zod';
-import { isMetadataAddress } from '../../core/addresses.ts';
-import { accessKeySourceSchema, resourceSchema, secretSourceSchema } from './common.ts';
+import {
+  accessKeySourceSchema,
+  baseUrlSchema,
+  resourceNameSchema,
+  resourceSchema,
+  secretSourceSchema,
+  upstreamTlsSchema,
+} from './common.ts';
 
 /** Provider types that Limen can speak to. Each has a folder of its own under src/providers. */
 export const PROVIDER_TYPES = [
@@ -46,25 +52,22 @@ const NEEDED_FIELDS: Readonly<Partial<Record<ProviderType, Readonly<Record<strin
 /** The shape of a region or a location: it becomes a part of the host's name. */
 const placeSchema = z.string().regex(/^[a-z][a-z0-9-]{0,62}$/, 'lower-case letters, digits and dashes');
 
-const baseUrlSchema = z
-  .url({ protocol: /^https?$/, error: 'an http or https URL' })
-  .refine(
-    (url) => !url.includes('?') && !url.includes('#') && !/\/\/[^/]*@/.test(url),
-    'a URL without query, fragment or user name',
-  )
-  .refine(
-    (url) => !isMetadataAddress(hostOf(url)),
-    'no address of the link (169.254.0.0/16, fe80::/10) or of a metadata service',
-  );
-
-/** Empty for what is no URL: other checks tell of that. */
-function hostOf(url: string): string {
-  return URL.canParse(url) ? new URL(url).hostname.replace(/^\[(.*)\]$/, '$1') : '';
-}
-
 const credentialSchema = z.union([...secretSourceSchema.options, accessKeySourceSchema], {
   error:
     'exactly one of env, file and value; for type bedrock also accessKeyId and secretAccessKey, with one each',
+});
+
+/** Names that sealing takes for the fields of a secret. */
+const SECRET_NAMES: ReadonlySet<string> = new Set(['credential', 'secret']);
+
+const tenantNameSchema = resourceNameSchema.refine(
+  (name) => !SECRET_NAMES.has(name),
+  'any name but credential and secret',
+);
+
+const tenantSchema = z.strictObject({
+  credential: credentialSchema.describe('The key of the tenant’s own account'),
+  baseUrl: baseUrlSchema.optional().describe('The tenant’s own endpoint; default: that of the provider'),
 });
 
 const providerSpecSchema = z
@@ -110,21 +113,24 @@ const providerSpecSchema = z
     location: placeSchema
       .optional()
       .describe('vertex: location such as europe-west4, us, eu or global; default: global'),
-    tls: z
-      .strictObject({
-        caFile: z
-          .string()
-          .min(1)
-          .optional()
-          .describe('PEM file of the authority to trust instead of the system’s'),
-        serverName: z
-          .string()
-          .min(1)
-          .optional()
-          .describe('Name to ask for and to check; default: the host of baseUrl'),
-      })
+    tenants: z
+      .record(tenantNameSchema, tenantSchema)
+      .refine((tenants) => Object.keys(tenants).length <= 1000, 'at most 1000 tenants')
       .optional()
-      .describe('How its certificate is verified, where baseUrl is https'),
+      .describe('Tenants with an account of their own: their requests go with their credential'),
+    tenantsOnly: z
+      .boolean()
+      .default(false)
+      .describe('Requests of others than the tenants above are refused'),
+    identityHeaders: z
+      .boolean()
+      .default(false)
+      .describe('Tells this provider who asks, in headers X-User-Id, X-User-Email, X-User-Groups and so on'),
+    subjectAsUser: z
+      .boolean()
+      .default(false)
+      .describe('Tells this provider the verified user in the field of the API that names the end user'),
+    tls: upstreamTlsSchema,
     connectTimeoutSeconds: z
       .number()
       .positive()
@@ -156,8 +162,13 @@ const providerSpecSchema = z
       if (field in spec && !types.some((one) => one === type))
         object(field, `only for type ${types.join(', ')}`);
     }
+    const accessKey = 'accessKeyId only for type bedrock; exactly one of env, file and value';
     if (type !== 'bedrock' && spec.credential !== undefined && 'accessKeyId' in spec.credential) {
-      object('credential', 'accessKeyId only for type bedrock; exactly one of env, file and value');
+      object('credential', accessKey);
+    }
+    for (const [tenant, { credential }] of Object.entries(spec.tenants ?? {})) {
+      if (type === 'bedrock' || !('accessKeyId' in credential)) continue;
+      context.addIssue({ code: 'custom', path: ['tenants', tenant, 'credential'], message: accessKey });
     }
   });
 

@@ -94,6 +94,14 @@ export class GeminiStreamDecoder implements StreamDecoder {
     }
     this.#usage = decodeGeminiUsage(response['usageMetadata'], this.#usage);
     this.#start(response);
+    this.#readCandidate(response);
+    // Told with every chunk: whoever counts while the answer goes on knows hidden reasoning by this alone.
+    if (this.#usage !== undefined && response['usageMetadata'] !== undefined) {
+      this.#emit({ kind: 'usage', usage: this.#usage });
+    }
+  }
+
+  #readCandidate(response: JsonObject): void {
     const candidate = firstCandidate(response);
     if (candidate === undefined) {
       this.#finish ??= decodeBlockedPrompt(response);

@@ -50,6 +50,7 @@ function encode(events: readonly HubEvent[], framing: StreamFraming = 'sse'): Bu
 function told(events: readonly HubEvent[]): unknown[] {
   const blocks: { block: HubBlock; text: string; signature?: unknown; citations: unknown[] }[] = [];
   const ending: unknown[] = [];
+  const lastUsage = events.findLast(({ kind }) => kind === 'usage');
   for (const event of events) {
     const open = blocks.at(-1);
     if (event.kind === 'block_start') blocks.push({ block: event.block, text: '', citations: [] });
@@ -57,7 +58,8 @@ function told(events: readonly HubEvent[]): unknown[] {
     else if (event.kind === 'signature' && open) open.signature = event.signature;
     else if (event.kind === 'citation' && open) open.citations.push(event.citation);
     else if (event.kind === 'finish') ending.push(event.finish);
-    else if (event.kind === 'usage') ending.push(event.usage);
+    // It is told with every chunk: the last one counts.
+    else if (event.kind === 'usage' && event === lastUsage) ending.push(event.usage);
     else if (event.kind === 'end' || event.kind === 'error') ending.push(event.kind);
   }
   return [...blocks.map(({ block, ...rest }) => ({ ...block, ...withoutUndefined(rest) })), ...ending];

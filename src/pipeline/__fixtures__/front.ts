@@ -1,8 +1,15 @@
+import { createHash } from 'node:crypto';
+import type { UserRecord } from '../../core/access.ts';
 import { ALL_CAPABILITIES, type EnvoyCapabilities } from '../../core/capabilities.ts';
+import { LimenError } from '../../core/errors.ts';
+import { builtInRoles } from '../../core/roles.ts';
 import type { Admission, AdmitRequest } from '../../core/ledger.ts';
 import type { Snapshot, SnapshotModel, SnapshotProvider, VirtualKey } from '../../core/snapshot.ts';
+import type { VerifiedToken } from '../../core/verified-token.ts';
 import type { RequestHead } from '../answer.ts';
 import { FrontPipeline } from '../front.ts';
+
+const KEY_HASH = createHash('sha256').update('tw-key').digest('hex');
 
 export function provider(name: string, more: Partial<SnapshotProvider> = {}): SnapshotProvider {
   return {
@@ -51,25 +58,48 @@ export const SNAPSHOT: Snapshot = {
     cached: model('cached', ['openai'], { cache: { ttlSeconds: 60, scope: 'user' } }),
   },
   aliases: { quick: 'fast' },
-  prefixes: [], roles: {}, teams: {}, identityProviders: {}, limits: [], backends: {},
+  prefixes: [], roles: Object.fromEntries(builtInRoles().map((role) => [role.name, role])), teams: {}, identityProviders: {}, limits: [], backends: {},
 };
 
 /** A front pipeline over a ledger that remembers what it was asked, and answers as it is told. */
 export class Front {
   readonly admitted: AdmitRequest[] = [];
+  /** Ids of keys and users that were told of. */
+  readonly sightings: string[] = [];
   readonly #pipeline: FrontPipeline;
 
   constructor(
     more: {
       snapshot?: Snapshot;
       key?: Partial<VirtualKey>;
+      users?: readonly UserRecord[];
+      /** Good tokens, by what is sent. */
+      tokens?: Readonly<Record<string, VerifiedToken | Promise<VerifiedToken>>>;
       admission?: (request: AdmitRequest) => Partial<Admission>;
       capabilities?: EnvoyCapabilities;
     } = {},
   ) {
     this.#pipeline = new FrontPipeline({
       snapshot: () => more.snapshot ?? SNAPSHOT,
-      lookupKey: (hash) => ({ id: 'k', hash, user: 'ann', ...more.key }),
+      directory: {
+        key: (hash) =>
+          hash === KEY_HASH ? { id: 'k', hash, user: 'ann', ...more.key } : undefined,
+        user: (id) => more.users?.find((user) => user.id === id),
+        issuerKeys: () => undefined,
+        revocation: () => undefined,
+        generation: 0,
+      },
+      tokens: {
+        verify: (token) => {
+          const verified = more.tokens?.[token];
+          if (verified === undefined) throw new LimenError('invalid_token', 'This token is not valid here.');
+          return verified;
+        },
+      },
+      sightings: {
+        keyUsed: (id) => this.sightings.push(id),
+        userSeen: ({ id }) => this.sightings.push(id),
+      },
       ledger: {
         admit: (request) => {
           this.admitted.push(request);
@@ -89,7 +119,7 @@ export class Front {
   }
 
   /** What is answered, or asked for, by the head alone. */
-  head(path: string, over: Partial<RequestHead> & { readonly headers?: Record<string, string> } = {}) {
+  async head(path: string, over: Partial<RequestHead> & { readonly headers?: Record<string, string> } = {}) {
     return this.#pipeline.onHead({
       method: 'GET',
       path,
@@ -101,7 +131,7 @@ export class Front {
   }
 
   async post(path: string, body: object | string, headers: Record<string, string> = {}) {
-    const reading = this.head(path, { method: 'POST', endOfStream: false, headers });
+    const reading = await this.head(path, { method: 'POST', endOfStream: false, headers });
     if (reading.kind !== 'read') return reading;
     return reading.decide(Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)));
   }

@@ -3,6 +3,7 @@ import type { LimenError } from '../../core/errors.ts';
 import type { StreamDecoder, StreamEncoder } from '../../formats/format.ts';
 import type { HubEvent } from '../../formats/hub.ts';
 import type { ProviderApi } from '../provider.ts';
+import { CutOff } from './cut-off.ts';
 import { NOTHING, type ResponseTransformOptions, streamHeaders, Transform } from './transform.ts';
 import { createUnwrapper, type Unwrapper } from './unwrap.ts';
 
@@ -12,6 +13,7 @@ export class StreamTransform extends Transform {
   readonly #unwrapper: Unwrapper | undefined;
   readonly #decoder: StreamDecoder;
   readonly #encoder: StreamEncoder;
+  readonly #cutOff: CutOff | undefined;
 
   constructor(options: ResponseTransformOptions, api: ProviderApi) {
     super(options, api, options.status, streamHeaders(options.framing));
@@ -24,14 +26,28 @@ export class StreamTransform extends Transform {
       this.warningList,
       this.limits,
     );
-    this.#decoder = this.wire.createStreamDecoder((event: HubEvent) => {
+    const pass = (event: HubEvent): void => {
       this.observe(event);
       seal(event);
-    }, this.limits);
+    };
+    const { cutOff } = options;
+    this.#cutOff = cutOff && new CutOff(cutOff, this.limits.maxHeldBytes, pass);
+    this.#decoder = this.wire.createStreamDecoder(
+      this.#cutOff === undefined ? pass : (event) => this.#cutOff?.write(event),
+      this.limits,
+    );
   }
 
   override get over(): boolean {
-    return this.outcome === 'error';
+    return this.outcome === 'error' || this.isCut;
+  }
+
+  override get countedTokens(): number | undefined {
+    return this.#cutOff?.tokens;
+  }
+
+  override get isCut(): boolean {
+    return this.#cutOff?.isCut === true;
   }
 
   protected onChunk(chunk: Buffer): Buffer {

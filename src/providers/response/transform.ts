@@ -13,6 +13,7 @@ import type { ReasoningCarrier } from '../../formats/reasoning.ts';
 import { type ConversionWarning, WarningList } from '../../formats/warnings.ts';
 import type { ProviderApi } from '../provider.ts';
 import type { TranslationTarget } from '../translate.ts';
+import type { CutOffOptions } from './cut-off.ts';
 
 /** Bytes that one answer may make the process hold. */
 export interface ResponseLimits extends StreamLimits {
@@ -52,6 +53,8 @@ export interface ResponseTransformOptions {
   readonly limits?: ResponseLimits;
   /** Seals reasoning of other vendors for the client; without it such reasoning is dropped. */
   readonly carrier?: ReasoningCarrier | undefined;
+  /** Ends a stream early; an answer in one piece is paid for when it comes, and is never cut. */
+  readonly cutOff?: CutOffOptions | undefined;
 }
 
 /** How an answer ended. `truncated`: the upstream broke off, so the client's stream must not end cleanly. */
@@ -73,7 +76,7 @@ export interface ResponseTransform {
   end(): Buffer;
   /** Ends the answer for a reason of the gateway's own (a stall, say), with the error that the client's format has for it. */
   fail(error: LimenError): Buffer;
-  /** An error has ended the answer, whatever the upstream goes on to send: nothing more will be handed out. */
+  /** The answer has ended, by an error or a cut, whatever the upstream goes on to send: nothing more will be handed out. */
   readonly over: boolean;
   /** What is known of the usage so far. */
   readonly usage: Usage | undefined;
@@ -88,6 +91,10 @@ export interface ResponseTransform {
   /** UTF-16 units of generated text handed out, to estimate tokens from where no usage comes. */
   readonly contentCharacters: number;
   readonly deliveredBytes: number;
+  /** Tokens of output that were counted on the way; absent where nobody counts. */
+  readonly countedTokens: number | undefined;
+  /** The stream was ended because a budget was used up. The outcome is `complete`: the client has a proper end. */
+  readonly isCut: boolean;
 }
 
 export const NOTHING = Buffer.alloc(0);
@@ -157,6 +164,14 @@ export abstract class Transform implements ResponseTransform {
   }
 
   get over(): boolean {
+    return false;
+  }
+
+  get countedTokens(): number | undefined {
+    return undefined;
+  }
+
+  get isCut(): boolean {
     return false;
   }
 

@@ -32,6 +32,7 @@ const row = (requestId: string, over: Partial<GatewayLogRow> = {}): GatewayLogRo
   keyId: 'key-1',
   user: 'ada',
   team: '',
+  tenant: '',
   format: 'chat',
   modelAsked: 'fast',
   model: 'fast',
@@ -50,6 +51,7 @@ const row = (requestId: string, over: Partial<GatewayLogRow> = {}): GatewayLogRo
   limenMicros: 3,
   responseBytes: 4,
   snapshot: 'abc',
+  trace: [],
   ...over,
 });
 

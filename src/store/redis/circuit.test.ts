@@ -1,14 +1,14 @@
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { TestRedis } from '../../../test/support/redis.ts';
-import type { FailedAttempt, GatewayLogRow } from '../../core/ledger.ts';
+import type { ChargedAttempt, FailedAttempt, GatewayLogRow } from '../../core/ledger.ts';
 import { makeUsage } from '../../core/usage.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { RedisCircuitBook } from './circuit-book.ts';
 import { connectRedis, redisReady } from './connection.ts';
 import { ledgerKeys } from './ledger-keys.ts';
 import { RedisLedger } from './ledger.ts';
-import { sampleIntent } from './testing/samples.ts';
+import { chargedAttempt, sampleAdmission, sampleRow, sampleSettlement } from './testing/samples.ts';
 
 const logger = createLogger('test', 'silent');
 let server: TestRedis;
@@ -27,42 +27,24 @@ afterAll(async () => {
 });
 
 describe('RedisLedger and circuits', () => {
-  const attempt = (requestId: string, over: Partial<FailedAttempt> = {}): FailedAttempt => ({
-    requestId,
-    ordinal: 1,
-    time: 1_795_242_490_771,
-    provider: 'openai',
-    providerModel: 'gpt',
-    status: 500,
-    outcome: 'status',
-    mayBeBilled: false,
-    costUsd: 0,
-    durationMs: 5,
-    retryAfterSeconds: 0,
-    ...over,
-  });
-
-  const row = (requestId: string, over: Partial<GatewayLogRow> = {}): GatewayLogRow => {
-    const { inputEstimate: _, ...rest } = sampleIntent(requestId);
-    return {
-      ...rest,
-      revision: 2,
+  const attempt = (requestId: string, over: Partial<FailedAttempt> = {}): ChargedAttempt =>
+    chargedAttempt({
+      requestId,
+      ordinal: 1,
+      time: 1_795_242_490_771,
       provider: 'openai',
       providerModel: 'gpt',
-      attempts: 1,
-      status: 200,
-      errorCode: '',
-      usage: makeUsage({}),
-      usageSource: 'none',
+      status: 500,
+      outcome: 'status',
+      mayBeBilled: false,
       costUsd: 0,
-      cache: '',
-      timeToFirstTokenMs: 1,
-      durationMs: 2,
-      limenMicros: 3,
-      responseBytes: 4,
+      durationMs: 5,
+      retryAfterSeconds: 0,
       ...over,
-    };
-  };
+    });
+
+  const row = (requestId: string, over: Partial<GatewayLogRow> = {}): GatewayLogRow =>
+    sampleRow(requestId, { usage: makeUsage({}), usageSource: 'none', costUsd: 0, ...over });
 
   function installation(failures = 2) {
     domains += 1;
@@ -81,7 +63,7 @@ describe('RedisLedger and circuits', () => {
     const sent = async (): Promise<void> => vi.waitFor(() => expect(ledger.queued).toBe(0), 5000);
     const open = async (by = ledger, requestId = 'any') =>
       Object.fromEntries(
-        (await by.admit({ intent: sampleIntent(requestId), providers: ['openai', 'other'] })).open,
+        (await by.admit(sampleAdmission(requestId, { providers: ['openai', 'other'] }))).open,
       );
     return { ledger, worker, book, sent, open, observer, domain };
   }
@@ -106,7 +88,7 @@ describe('RedisLedger and circuits', () => {
     await vi.waitFor(async () => expect(await book.circuits()).toMatchObject([{ state: 'probing' }]), 5000);
     expect(await open(ledger, 'probe')).toEqual({});
     expect(await open(worker())).toEqual({ openai: 30 });
-    ledger.settle(row('probe'), '');
+    ledger.settle(sampleSettlement(row('probe')));
     await vi.waitFor(async () => expect(await book.circuits()).toEqual([]), 5000);
     expect(await open(worker())).toEqual({});
   });
@@ -117,10 +99,10 @@ describe('RedisLedger and circuits', () => {
     await vi.waitFor(async () => expect(await book.circuits()).toMatchObject([{ state: 'probing' }]), 5000);
     expect(await open(ledger, 'elsewhere')).toEqual({});
     expect(await open()).toEqual({ openai: 30 });
-    ledger.settle(row('elsewhere', { provider: 'other' }), '');
+    ledger.settle(sampleSettlement(row('elsewhere', { provider: 'other' })));
     await vi.waitFor(async () => expect(await open(ledger, 'left')).toEqual({}), 5000);
     // Its client left before the provider had said anything.
-    ledger.settle(row('left', { status: 0, errorCode: 'client_disconnected' }), '');
+    ledger.settle(sampleSettlement(row('left', { status: 0, errorCode: 'client_disconnected' })));
     await vi.waitFor(async () => expect(await open()).toEqual({}), 5000);
   });
 
@@ -134,7 +116,11 @@ describe('RedisLedger and circuits', () => {
     await vi.waitFor(async () => expect(await open()).toEqual({ openai: 7, other: 300 }), 5000);
 
     const alone = installation(100);
-    alone.ledger.settle(row('c', { status: 429, errorCode: 'upstream_refused' }), '', 20);
+    alone.ledger.settle(
+      sampleSettlement(row('c', { status: 429, errorCode: 'upstream_refused' }), '', {
+        retryAfterSeconds: 20,
+      }),
+    );
     await vi.waitFor(async () => expect(await alone.open()).toEqual({ openai: 20 }), 5000);
   });
 
@@ -168,19 +154,21 @@ describe('RedisLedger and circuits', () => {
   it('count the last try of a request that failed once, whoever tells of it', async () => {
     const { ledger, book } = installation(100);
     ledger.recordAttempts([attempt('a'), attempt('a', { ordinal: 2 })]);
-    ledger.settle(row('a', { attempts: 2, status: 502, errorCode: 'upstream_error' }), '');
-    ledger.settle(row('b', { status: 400, errorCode: 'upstream_refused' }), '');
-    ledger.settle(row('c', { status: 502, errorCode: 'upstream_refused' }), '');
-    ledger.settle(row('d', { status: 200, errorCode: 'upstream_reset' }), '');
-    ledger.settle(row('e', { status: 0, errorCode: 'client_disconnected' }), '');
-    ledger.settle(row('f', { status: 503, errorCode: 'upstream_unavailable', attempts: 0 }), '');
+    ledger.settle(sampleSettlement(row('a', { attempts: 2, status: 502, errorCode: 'upstream_error' })));
+    ledger.settle(sampleSettlement(row('b', { status: 400, errorCode: 'upstream_refused' })));
+    ledger.settle(sampleSettlement(row('c', { status: 502, errorCode: 'upstream_refused' })));
+    ledger.settle(sampleSettlement(row('d', { status: 200, errorCode: 'upstream_reset' })));
+    ledger.settle(sampleSettlement(row('e', { status: 0, errorCode: 'client_disconnected' })));
+    ledger.settle(
+      sampleSettlement(row('f', { status: 503, errorCode: 'upstream_unavailable', attempts: 0 })),
+    );
     await ledger.close(5000);
     expect(await book.circuits()).toMatchObject([{ failures: 4 }]);
   });
 
   it('cost nothing while they are clean, and are not looked at where there are none', async () => {
     const { ledger, domain } = installation();
-    ledger.settle(row('a'), '');
+    ledger.settle(sampleSettlement(row('a')));
     await ledger.close(5000);
     expect(await redis.exists(ledgerKeys(domain).circuits)).toBe(0);
 

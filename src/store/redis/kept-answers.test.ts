@@ -7,7 +7,7 @@ import { createLogger } from '../../telemetry/logger.ts';
 import { connectRedis, redisReady } from './connection.ts';
 import { RedisKeptAnswers } from './kept-answers.ts';
 import { RedisLedger } from './ledger.ts';
-import { sampleIntent } from './testing/samples.ts';
+import { sampleAdmission } from './testing/samples.ts';
 
 const logger = createLogger('test', 'silent');
 const MEBIBYTE = 1_048_576;
@@ -45,7 +45,7 @@ const silent = {
 function found(wanted?: string, keep?: AdmitRequest['keep']) {
   const circuitBreaker = () => ({ failures: 0, openSeconds: 30 });
   const ledger = new RedisLedger({ redis, logger, observer: silent, domain, circuitBreaker });
-  return ledger.admit({ intent: sampleIntent('r'), providers: ['openai'], wanted, keep });
+  return ledger.admit(sampleAdmission('r', { providers: ['openai'], wanted, keep }));
 }
 
 describe('RedisKeptAnswers', () => {
@@ -135,6 +135,6 @@ describe('RedisKeptAnswers', () => {
     kept.put('lost', Buffer.from('x'), 60);
     await kept.flush();
     expect(observer.answersNotKept).toHaveBeenCalledWith(1);
-    expect(await found('lost')).toEqual({ intentId: '', open: new Map() });
+    expect(await found('lost')).toMatchObject({ intentId: '', open: new Map(), storeAway: true });
   });
 });

@@ -1,15 +1,13 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Redis } from 'ioredis';
 import { TestRedis } from '../../../test/support/redis.ts';
-import type { GatewayLogRow } from '../../core/ledger.ts';
-import { makeUsage } from '../../core/usage.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { connectRedis, redisReady } from './connection.ts';
 import { RedisIntentBook } from './intent-book.ts';
 import { ledgerKeys } from './ledger-keys.ts';
 import { RedisLedger, type LedgerObserver, type RedisLedgerOptions } from './ledger.ts';
 import { RedisRowQueue } from './row-queue.ts';
-import { sampleIntent } from './testing/samples.ts';
+import { sampleAdmission, sampleIntent, sampleRow, sampleSettlement } from './testing/samples.ts';
 
 const logger = createLogger('test', 'silent');
 let server: TestRedis;
@@ -68,28 +66,7 @@ function ledgerOf(domain: string, over: Partial<RedisLedgerOptions> = {}) {
 
 /** Admits a request and returns its intent's id. */
 async function admit(ledger: RedisLedger, requestId: string): Promise<string> {
-  return (await ledger.admit({ intent: sampleIntent(requestId), providers: [] })).intentId;
-}
-
-function row(requestId: string, revision: 1 | 2 = 2): GatewayLogRow {
-  const { inputEstimate: _, ...rest } = sampleIntent(requestId);
-  return {
-    ...rest,
-    revision,
-    provider: 'openai',
-    providerModel: 'gpt',
-    attempts: 1,
-    status: 200,
-    errorCode: '',
-    usage: makeUsage({ input: 5, output: 6 }),
-    usageSource: 'provider',
-    costUsd: 0.001,
-    cache: '',
-    timeToFirstTokenMs: 1,
-    durationMs: 2,
-    limenMicros: 3,
-    responseBytes: 4,
-  };
+  return (await ledger.admit(sampleAdmission(requestId))).intentId;
 }
 
 function requestIds(rows: readonly { readonly json: string }[]): unknown[] {
@@ -110,8 +87,8 @@ describe('RedisLedger', () => {
     expect(id).toMatch(/^\d+-\d+$/);
     expect(await book.backlog()).toEqual({ intents: 1, rows: 0 });
 
-    ledger.settle(row('a'), id);
-    ledger.settle(row('never-admitted'), '');
+    ledger.settle(sampleSettlement(sampleRow('a'), id));
+    ledger.settle(sampleSettlement(sampleRow('never-admitted'), ''));
     expect(await ledger.close(5000)).toBe(0);
     expect(await book.backlog()).toEqual({ intents: 0, rows: 2 });
     expect(seen.settled).toHaveBeenCalledWith(2);
@@ -127,7 +104,8 @@ describe('RedisLedger', () => {
   it('sends many rows in batches', async () => {
     const domain = freshDomain();
     const { ledger } = ledgerOf(domain);
-    for (let index = 0; index < 1000; index += 1) ledger.settle(row(String(index)), '');
+    for (let index = 0; index < 1000; index += 1)
+      ledger.settle(sampleSettlement(sampleRow(String(index)), ''));
     expect(await ledger.close(10_000)).toBe(0);
     expect(await new RedisIntentBook(redis, domain).backlog()).toMatchObject({ rows: 1000 });
   });
@@ -143,9 +121,9 @@ describe('RedisLedger', () => {
   it('keeps rows while the stream is full, drops the oldest beyond its own bound, and counts them', async () => {
     const domain = freshDomain();
     const { ledger, seen } = ledgerOf(domain, { maxWaitingRows: 1, maxQueuedRows: 3 });
-    ledger.settle(row('first'), '');
+    ledger.settle(sampleSettlement(sampleRow('first'), ''));
     await vi.waitFor(() => expect(ledger.queued).toBe(0), 5000);
-    for (const name of ['lost', 'b', 'c', 'd']) ledger.settle(row(name), '');
+    for (const name of ['lost', 'b', 'c', 'd']) ledger.settle(sampleSettlement(sampleRow(name), ''));
     expect(seen.dropped).toHaveBeenCalledExactlyOnceWith(1);
     await vi.waitFor(() => expect(seen.settleFailed).toHaveBeenCalled(), 5000);
     expect(ledger.queued).toBe(3);
@@ -175,8 +153,8 @@ describe('RedisLedger', () => {
     expect(await admit(ledger, 'b')).toBe('');
     expect(performance.now() - before).toBeLessThan(500);
     expect(seen.admitFailed).toHaveBeenCalledWith('away');
-    ledger.settle(row('a'), id);
-    ledger.settle(row('b'), '');
+    ledger.settle(sampleSettlement(sampleRow('a'), id));
+    ledger.settle(sampleSettlement(sampleRow('b'), ''));
     await vi.waitFor(() => expect(seen.settleFailed).toHaveBeenCalled(), 5000);
 
     await server.start();
@@ -220,12 +198,12 @@ describe('RedisIntentBook', () => {
     const found = await book.lapsed(0, 10);
     expect(found).toEqual([{ intentId: lapsed, json: JSON.stringify(sampleIntent('lapsed')) }]);
 
-    ledger.settle(row('settled'), settled);
+    ledger.settle(sampleSettlement(sampleRow('settled'), settled));
     await ledger.close(5000);
     const closings = [
-      { intentId: lapsed, row: row('lapsed', 1) },
-      { intentId: alive, row: row('alive', 1) },
-      { intentId: settled, row: row('settled', 1) },
+      { intentId: lapsed, row: sampleRow('lapsed', { revision: 1 }) },
+      { intentId: alive, row: sampleRow('alive', { revision: 1 }) },
+      { intentId: settled, row: sampleRow('settled', { revision: 1 }) },
     ];
     expect(await book.close(closings, 60_000)).toBe(0);
     expect(await book.close(closings, 0)).toBe(1);
@@ -266,7 +244,7 @@ describe('RedisRowQueue', () => {
     const second = new RedisRowQueue(await connect(10_000), domain);
     expect(await first.read(10, 1)).toEqual([]);
     const waiting = first.read(10, 5000);
-    ledger.settle(row('a'), '');
+    ledger.settle(sampleSettlement(sampleRow('a'), ''));
     await ledger.close(5000);
     const taken = await waiting;
     expect(requestIds(taken)).toEqual(['a']);

@@ -47,7 +47,7 @@ const NO_LIMITS = {
  * that is down. Tries on another provider have no such bound (routes of their kind have the other priority): they
  * are what saves requests from the one that is down.
  */
-function circuitBreakers(): ProtoMessage {
+export function circuitBreakers(): ProtoMessage {
   return {
     thresholds: [
       {
@@ -107,7 +107,11 @@ export function processorCluster(socketPaths: readonly string[]): TypedMessage {
   });
 }
 
-function transportSocket(provider: SnapshotProvider, systemCaFile: string): ProtoMessage {
+/** TLS to a service whose certificate must be for its name, or its address. */
+export function transportSocket(
+  provider: Pick<SnapshotProvider, 'serverName' | 'caFile'>,
+  systemCaFile: string,
+): ProtoMessage {
   return {
     transport_socket: {
       name: 'envoy.transport_sockets.tls',

@@ -74,6 +74,25 @@ export function frontFilter(): ProtoMessage {
 }
 
 /**
+ * Per-route configuration of paths whose requests are decided on by their head: Envoy carries the body alone, of
+ * whatever size, and a WebSocket's both ways.
+ */
+export function decidedByHead(): TypedMessage {
+  return typed(EXT_PROC_PER_ROUTE, {
+    overrides: {
+      processing_mode: {
+        request_header_mode: 'SEND',
+        request_body_mode: 'NONE',
+        request_trailer_mode: 'SKIP',
+        response_header_mode: 'SKIP',
+        response_body_mode: 'NONE',
+        response_trailer_mode: 'SKIP',
+      },
+    },
+  });
+}
+
+/**
  * The response leg. It processes nothing unless a route says so: Envoy's own answers to requests that never came
  * to a route pass here too, and must not wait for a worker.
  */
@@ -219,6 +238,16 @@ export function decompressorFilters(): ProtoMessage[] {
       },
     }),
   }));
+}
+
+/** Per-route configuration that leaves the decompressors out: what the client asked for is what it gets. */
+export function decompressorsDisabled(): Readonly<Record<string, TypedMessage>> {
+  return Object.fromEntries(
+    Object.keys(DECOMPRESSORS).map((name) => [
+      `limen.${name}`,
+      typed('envoy.config.route.v3.FilterConfig', { disabled: true }),
+    ]),
+  );
 }
 
 /** Replaces a provider's refusal of the gateway itself, on the routes that say with what. */

@@ -1,6 +1,8 @@
 import type { ProviderSecrets, Snapshot, SnapshotModel, SnapshotProvider } from '../../core/snapshot.ts';
 import type { EnvoyCapabilities } from '../../core/capabilities.ts';
+import { backendCluster, plainCluster } from '../../core/gateway-names.ts';
 import { typed, type TypedMessage, type XdsResources } from '../resource.ts';
+import { backendClusterResource } from './backend-cluster.ts';
 import { processorCluster, providerClusters } from './clusters.ts';
 import { PROCESSOR_CLUSTER } from './filters.ts';
 import {
@@ -32,6 +34,8 @@ export interface BuildOptions {
   readonly foreignHeadersOf: (provider: SnapshotProvider) => readonly string[];
   readonly systemCaFile: string;
   readonly secrets: ProviderSecrets;
+  /** Where each Backend is, by its name: Envoy resolves nothing itself of what somebody pasted. */
+  readonly backendAddresses: Readonly<Record<string, readonly string[]>>;
   readonly listenerCertificate?: ListenerCertificate | undefined;
 }
 
@@ -58,12 +62,25 @@ export function buildXds(snapshot: Snapshot, options: BuildOptions): XdsResource
         mostWatchedTargets: mostWatched.get(provider.name) ?? 0,
       }),
     ),
+    ...Object.values(snapshot.backends).map((backend): [string, TypedMessage] => {
+      const name = backendCluster(backend.name);
+      const addresses = options.backendAddresses[backend.name] ?? [];
+      return [name, backendClusterResource(backend, { addresses, systemCaFile: options.systemCaFile })];
+    }),
   ];
   const secrets: [string, TypedMessage][] = providers.flatMap((provider): [string, TypedMessage][] => {
     const value = options.secrets[provider.name];
     if (value === undefined || options.placementOf(provider).kind !== 'header') return [];
-    return [[credentialSecret(provider.name), credentialResource(provider.name, value)]];
+    const cluster = plainCluster(provider.name);
+    return [[credentialSecret(cluster), credentialResource(cluster, value)]];
   });
+  for (const { name, credential } of Object.values(snapshot.backends)) {
+    const cluster = backendCluster(name);
+    const value = options.secrets[cluster];
+    if (credential !== undefined && value !== undefined) {
+      secrets.push([credentialSecret(cluster), credentialResource(cluster, value)]);
+    }
+  }
   if (options.listenerCertificate !== undefined) {
     secrets.push(...listenerSecrets(options.listenerCertificate));
   }

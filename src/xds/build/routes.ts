@@ -1,4 +1,6 @@
 import {
+  BACKEND_ROUTE,
+  BACKENDS_PATH,
   CLUSTER_HEADER,
   CONTEXT_NAMESPACE,
   ORDER_NAMESPACE,
@@ -6,6 +8,7 @@ import {
   VERDICT_HEADER,
   type NativeFormat,
   type RetryManner,
+  type ModelRouteName,
   type RouteName,
 } from '../../core/gateway-names.ts';
 import type { EnvoyCapabilities } from '../../core/capabilities.ts';
@@ -13,6 +16,8 @@ import type { SnapshotGateway } from '../../core/snapshot.ts';
 import { duration, typed, type ProtoMessage, type TypedMessage } from '../resource.ts';
 import { bufferBytes } from './clusters.ts';
 import {
+  decidedByHead,
+  decompressorsDisabled,
   extProcDisabled,
   FRONT_FILTER,
   REFUSAL_FILTER,
@@ -63,6 +68,10 @@ function routeKinds(capabilities: EnvoyCapabilities): RouteKind[] {
   );
 }
 
+function decidedFor(name: RouteName): ProtoMessage {
+  return { filter: CONTEXT_NAMESPACE, path: [{ key: 'route' }], value: { string_match: { exact: name } } };
+}
+
 /**
  * A route that a request takes once the front leg has decided: it matches what that leg wrote into dynamic
  * metadata, which no client can set, and sends the request to the clusters that it named, in its order.
@@ -73,7 +82,7 @@ function decidedRoute(
   capabilities: EnvoyCapabilities,
 ): ProtoMessage {
   const path = native === undefined ? 'processed' : (`native/${native}` as const);
-  const name: RouteName = `${path}/${stream ? 'stream' : 'whole'}/${manner}`;
+  const name: ModelRouteName = `${path}/${stream ? 'stream' : 'whole'}/${manner}`;
   const { requestSeconds, streamIdleSeconds } = gateway.timeouts;
   const patience = stream ? streamIdleSeconds : requestSeconds;
   const margin = native === undefined ? WORKER_MARGIN_SECONDS : 0;
@@ -81,9 +90,7 @@ function decidedRoute(
     name,
     match: {
       prefix: '/',
-      dynamic_metadata: [
-        { filter: CONTEXT_NAMESPACE, path: [{ key: 'route' }], value: { string_match: { exact: name } } },
-      ],
+      dynamic_metadata: [decidedFor(name)],
     },
     route: {
       ...clusterChoice(capabilities),
@@ -99,6 +106,38 @@ function decidedRoute(
       native === undefined
         ? { [RESPONSE_FILTER]: responseProcessed(patience) }
         : { [USAGE_FILTER]: usagePerRoute(native), [REFUSAL_FILTER]: refusalsOfProvider() },
+  };
+}
+
+/**
+ * The route of a request to another service. The front leg names its cluster, in a header that no client can set, and
+ * the longest time of its answer, where there is one. No second try: nobody has kept what was sent.
+ */
+function backendRoute(gateway: SnapshotGateway): ProtoMessage {
+  const { streamIdleSeconds, requestSeconds } = gateway.timeouts;
+  return {
+    name: BACKEND_ROUTE,
+    match: { prefix: '/', dynamic_metadata: [decidedFor(BACKEND_ROUTE)] },
+    route: {
+      cluster_header: CLUSTER_HEADER,
+      auto_host_rewrite: true,
+      timeout: duration(0),
+      idle_timeout: duration(Math.max(streamIdleSeconds, requestSeconds)),
+    },
+  };
+}
+
+/** Where requests to other services wait for their decision. What is allowed for the whole stream is said here. */
+function undecidedBackendRoute(): ProtoMessage {
+  return {
+    name: 'front/backends',
+    match: { path_separated_prefix: BACKENDS_PATH },
+    route: {
+      ...answeredByEnvoy('SERVICE_UNAVAILABLE'),
+      // Which of them takes WebSockets, the front leg knows.
+      upgrade_configs: [{ upgrade_type: 'websocket' }],
+    },
+    typed_per_filter_config: { [FRONT_FILTER]: decidedByHead(), ...decompressorsDisabled() },
   };
 }
 
@@ -237,6 +276,8 @@ export function gatewayRoutes(gateway: SnapshotGateway, capabilities: EnvoyCapab
             typed_per_filter_config: ROUTER_DISABLED_FRONT,
           },
           ...routeKinds(capabilities).map((kind) => decidedRoute(kind, gateway, capabilities)),
+          backendRoute(gateway),
+          undecidedBackendRoute(),
           ...FRONT_PATHS.map((match) => ({
             name: 'front',
             match,

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import {
   CONTEXT_NAMESPACE,
   CREDENTIAL_HEADERS,
+  plainCluster,
   TRY_ID_HEADER,
   VERDICT_HEADER,
 } from '../../core/gateway-names.ts';
@@ -16,27 +17,27 @@ export type CredentialPlacement =
   /** As a signature of each request (AWS Signature Version 4). */
   | { readonly kind: 'sigv4'; readonly service: string };
 
-/** Name of the SDS secret with a provider's credential. */
-export function credentialSecret(provider: string): string {
-  return `provider/${provider}/credential`;
+/** Name of the SDS secret with the credential of a provider, or of whatever else has this cluster. */
+export function credentialSecret(cluster: string): string {
+  return `${cluster}/credential`;
 }
 
-/** A provider's credential as Envoy's generic secret. */
-export function credentialResource(provider: string, value: string): TypedMessage {
+/** A credential as Envoy's generic secret. */
+export function credentialResource(cluster: string, value: string): TypedMessage {
   return typed('envoy.extensions.transport_sockets.tls.v3.Secret', {
-    name: credentialSecret(provider),
+    name: credentialSecret(cluster),
     generic_secret: { secret: { inline_string: value } },
   });
 }
 
 /** What the Host header of requests to a provider is: its port is named where it is not the scheme's own. */
-export function authority(provider: SnapshotProvider): string {
+export function authority(provider: Pick<SnapshotProvider, 'scheme' | 'host' | 'port'>): string {
   const host = isIP(provider.host) === 6 ? `[${provider.host}]` : provider.host;
   const usualPort = provider.scheme === 'https' ? 443 : 80;
   return provider.port === usualPort ? host : `${host}:${provider.port}`;
 }
 
-function removePrefix(prefix: string): ProtoMessage {
+export function removePrefix(prefix: string): ProtoMessage {
   return { remove_on_match: { key_matcher: { prefix } } };
 }
 
@@ -76,7 +77,7 @@ export function cleanRequestFilter(foreignHeaders: readonly string[]): ProtoMess
   };
 }
 
-function setHeader(key: string, value: string): ProtoMessage {
+export function setHeader(key: string, value: string): ProtoMessage {
   return { append: { header: { key, value }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' } };
 }
 
@@ -121,13 +122,14 @@ export function credentialFilters(
 ): ProtoMessage[] {
   if (!provider.hasCredential) return [];
   return placement.kind === 'header'
-    ? [headerCredentialFilter(provider, placement)]
+    ? [headerCredentialFilter(plainCluster(provider.name), placement)]
     : signingFilters(provider, placement.service, secret);
 }
 
-function headerCredentialFilter(
-  provider: SnapshotProvider,
-  { header, prefix }: Extract<CredentialPlacement, { kind: 'header' }>,
+/** Puts the credential of a cluster into a header, in place of whatever is there. */
+export function headerCredentialFilter(
+  cluster: string,
+  { header, prefix }: { readonly header: string; readonly prefix: string },
 ): ProtoMessage {
   return {
     name: 'limen.credential',
@@ -137,7 +139,7 @@ function headerCredentialFilter(
         name: 'generic',
         typed_config: typed('envoy.extensions.http.injected_credentials.generic.v3.Generic', {
           credential: {
-            name: credentialSecret(provider.name),
+            name: credentialSecret(cluster),
             sds_config: { ads: {}, resource_api_version: 'V3' },
           },
           header,

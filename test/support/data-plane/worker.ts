@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { EnvoyCapabilities } from '../../../src/core/capabilities.ts';
-import type { FailedAttempt, Intent, Ledger } from '../../../src/core/ledger.ts';
+import type { Admission, FailedAttempt, Intent, Ledger } from '../../../src/core/ledger.ts';
 import type { Snapshot, VirtualKey } from '../../../src/core/snapshot.ts';
 import { loadProcessorProtocol } from '../../../src/envoy-protocol/codecs.ts';
 import type { AccessLogEntry } from '../../../src/ledger/access-log-entry.ts';
@@ -20,7 +20,12 @@ export interface TestKey extends Omit<VirtualKey, 'hash'> {
 export interface WorkerState {
   readonly snapshot: Snapshot | undefined;
   readonly keys: readonly TestKey[];
+  /** What the ledger answers to every request, beside what it finds; absent: that no rule applies. */
+  readonly admission?: ScriptedAdmission | undefined;
 }
+
+/** What a test has the limiter say. JSON. */
+export type ScriptedAdmission = Partial<Pick<Admission, 'limits' | 'outputTokens' | 'holds' | 'storeAway'>>;
 
 /** What a worker holds at the moment. */
 export interface WorkerLoad {
@@ -60,6 +65,7 @@ export class TestWorker {
   readonly #server: ProcessorServer;
   readonly #snapshots: Snapshot[] = [];
   #keys = new Map<string, VirtualKey>();
+  #admission: ScriptedAdmission | undefined;
 
   private constructor(options: WorkerOptions) {
     const { report } = options;
@@ -71,7 +77,8 @@ export class TestWorker {
         report({ kind: 'admit', intent: request.intent });
         admitted += 1;
         const intentId = `intent-${String(admitted)}`;
-        return Promise.resolve({ intentId, open: new Map(), ...kept.admit(request) });
+        const nothing = { intentId, open: new Map(), limits: [], holds: [], storeAway: false };
+        return Promise.resolve({ ...nothing, ...kept.admit(request), ...this.#admission });
       },
       recordAttempts: (attempts) => report({ kind: 'attempts', attempts }),
       settle: () => undefined,
@@ -130,6 +137,7 @@ export class TestWorker {
   apply(state: WorkerState): void {
     if (state.snapshot !== undefined) this.#snapshots.unshift(state.snapshot);
     this.#snapshots.splice(KEPT_SNAPSHOTS);
+    this.#admission = state.admission;
     this.#keys = new Map(
       state.keys.map(({ key, ...rest }) => {
         const hash = createHash('sha256').update(key).digest('hex');

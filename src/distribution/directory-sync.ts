@@ -1,35 +1,35 @@
-import type { KeyLog, TablePart } from './key-log.ts';
-import type { KeysPosition, Receipt } from './messages.ts';
+import type { DirectoryLog, TablePart } from './directory-log.ts';
+import type { DirectoryPosition, Receipt } from './messages.ts';
 
-type KeysReceipt = Extract<Receipt, { kind: 'keys' }>;
+type DirectoryReceipt = Extract<Receipt, { kind: 'directory' }>;
 
 /** A message to send, and what its answer will name. */
-export interface KeyMessage {
-  readonly receipt: KeysReceipt;
+export interface DirectoryMessage {
+  readonly receipt: DirectoryReceipt;
   readonly bytes: Buffer;
 }
 
 /**
- * What one worker has of the key table. A worker that follows gets changes; one that is new, too far behind or
- * out of step gets the whole table. One that refuses a whole table gets the next when keys have changed again.
+ * What one worker has of the directory. A worker that follows gets changes; one that is new, too far behind or
+ * out of step gets the whole table. One that refuses a whole table gets the next when something has changed again.
  */
-export class KeySync {
-  readonly #log: KeyLog;
-  /** The change up to which keys were sent; undefined: the worker needs the whole table. */
+export class DirectorySync {
+  readonly #log: DirectoryLog;
+  /** The change up to which all was sent; undefined: the worker needs the whole table. */
   #sent: number | undefined;
-  /** The change up to which keys are in force in the worker; 0: none. */
+  /** The change up to which all is in force in the worker; 0: none. */
   #inForce = 0;
   #table: Generator<TablePart> | undefined;
   /** The table that was sent last; `part` is its last part, once that was sent: only with it is it in force. */
   #lastPart: { readonly sequence: number; readonly part: number | undefined } | undefined;
   #refusal: { readonly message: string } | undefined;
 
-  constructor(log: KeyLog) {
+  constructor(log: DirectoryLog) {
     this.#log = log;
   }
 
   /** @param position where the worker says it is */
-  begin(position: KeysPosition | undefined): void {
+  begin(position: DirectoryPosition | undefined): void {
     if (
       position === undefined ||
       position.epoch !== this.#log.epoch ||
@@ -41,7 +41,7 @@ export class KeySync {
   }
 
   /** The next change, for a worker that follows. */
-  nextChange(): KeyMessage | undefined {
+  nextChange(): DirectoryMessage | undefined {
     if (this.#table !== undefined || this.#sent === undefined || this.#sent >= this.#log.sequence)
       return undefined;
     const sequence = this.#sent + 1;
@@ -55,7 +55,7 @@ export class KeySync {
   }
 
   /** The next part of the whole table, for a worker that needs it. */
-  nextTablePart(): KeyMessage | undefined {
+  nextTablePart(): DirectoryMessage | undefined {
     if (this.#table === undefined) {
       if (this.#sent !== undefined || this.#log.sequence === 0) return undefined;
       this.#table = this.#log.whole();
@@ -74,7 +74,7 @@ export class KeySync {
   }
 
   /** @param refusal why the message is not in force; undefined: it is */
-  answer({ sequence, part }: KeysReceipt, refusal: string | undefined): void {
+  answer({ sequence, part }: DirectoryReceipt, refusal: string | undefined): void {
     const table = part > 0 && this.#lastPart?.sequence === sequence ? this.#lastPart : undefined;
     if (refusal === undefined) {
       if (part === 0 || part === table?.part) this.#inForce = Math.max(this.#inForce, sequence);
@@ -93,7 +93,7 @@ export class KeySync {
     return this.#refusal === undefined ? 'waiting' : { refused: this.#refusal.message };
   }
 
-  #receipt(sequence: number, part: number): KeysReceipt {
-    return { kind: 'keys', epoch: this.#log.epoch, sequence, part };
+  #receipt(sequence: number, part: number): DirectoryReceipt {
+    return { kind: 'directory', epoch: this.#log.epoch, sequence, part };
   }
 }

@@ -1,0 +1,96 @@
+import { z } from 'zod';
+import { isKind, KINDS } from '../../config/resources/index.ts';
+import { nearestNames } from '../../core/nearest.ts';
+import {
+  applyResultSchema,
+  applySchema,
+  dryRunSchema,
+  resourceListSchema,
+  resourceViewSchema,
+} from '../contract.ts';
+import { AdminError } from '../errors.ts';
+import type { ResourceService } from '../resource-service.ts';
+import { defineRoute, type Route } from '../router.ts';
+
+const kindParams = z.object({ kind: z.string().transform(kindOf) });
+const nameParams = kindParams.extend({ name: z.string() });
+
+/** Resources of all sources. */
+export function resourceRoutes(resources: ResourceService): readonly Route[] {
+  return [
+    defineRoute({
+      method: 'GET',
+      path: '/api/v1/resources',
+      permission: 'resources:read',
+      summary: 'List the resources in force, with where each comes from',
+      tag: 'resources',
+      response: resourceListSchema,
+      handle: async () => ({ resources: await resources.list() }),
+    }),
+    defineRoute({
+      method: 'PUT',
+      path: '/api/v1/resources',
+      permission: 'resources:write',
+      summary: 'Create and change resources, all or none',
+      tag: 'resources',
+      body: applySchema,
+      response: applyResultSchema,
+      handle: ({ body, caller }) => resources.apply(body.resources, body.dryRun, caller.actor),
+    }),
+    defineRoute({
+      method: 'GET',
+      path: '/api/v1/resources/:kind',
+      permission: 'resources:read',
+      summary: 'List the resources of a kind',
+      tag: 'resources',
+      params: kindParams,
+      response: resourceListSchema,
+      handle: async ({ params }) => ({ resources: await resources.list(params.kind) }),
+    }),
+    defineRoute({
+      method: 'GET',
+      path: '/api/v1/resources/:kind/*name',
+      permission: 'resources:read',
+      summary: 'One resource',
+      tag: 'resources',
+      params: nameParams,
+      response: resourceViewSchema,
+      handle: async ({ params: { kind, name } }) => {
+        const [found] = await resources.list(kind, name);
+        if (found) return found;
+        const names = (await resources.list(kind)).map(({ metadata }) => metadata.name);
+        const nearest = nearestNames(name, names, 1)[0];
+        throw new AdminError(
+          'not_found',
+          `There is no ${kind}/${name}${nearest ? `; did you mean ${nearest}?` : '.'}`,
+        );
+      },
+    }),
+    defineRoute({
+      method: 'DELETE',
+      path: '/api/v1/resources/:kind/*name',
+      permission: 'resources:write',
+      summary: 'Delete a resource of the database',
+      tag: 'resources',
+      params: nameParams,
+      query: dryRunSchema,
+      response: applyResultSchema,
+      handle: ({ params: { kind, name }, query, caller }) =>
+        resources.remove(kind, name, query.dryRun === 'true', caller.actor),
+    }),
+  ];
+}
+
+/** A kind as people type it: `model`, `models` and `Model` are the same. */
+function kindOf(typed: string): string {
+  if (isKind(typed)) return typed;
+  const kind = KINDS.find((known) =>
+    [known, `${known}s`].some((form) => form.toLowerCase() === typed.toLowerCase()),
+  );
+  if (kind) return kind;
+  const nearest = nearestNames(typed, KINDS, 1)[0];
+  throw new AdminError(
+    'not_found',
+    `${typed} is no kind; ${nearest ? `did you mean ${nearest}?` : `there are ${KINDS.join(', ')}.`}`,
+  );
+}

@@ -1,0 +1,166 @@
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import { isInRanges } from '../../core/addresses.ts';
+import { resourceNameSchema, resourceSchema, secretSourceSchema } from './common.ts';
+
+/** Algorithms of issuers with public keys. */
+export const SIGNATURE_ALGORITHMS = ['RS256', 'ES256', 'EdDSA'] as const;
+
+const LOOPBACK = ['127.0.0.0/8', '::1/128'];
+const DAY_SECONDS = 86_400;
+
+/** Where tokens and keys come from must not be listened to: https, or no network at all. */
+const trustedUrlSchema = z
+  .url({ protocol: /^https?$/, error: 'an https URL' })
+  .max(2048)
+  .refine((url) => !url.includes('#') && !/\/\/[^/]*@/.test(url), 'a URL without fragment or user name')
+  .refine(
+    (url) => url.startsWith('https://') || isLoopback(url),
+    'an https URL; http only for this machine (127.0.0.1, localhost)',
+  );
+
+function isLoopback(url: string): boolean {
+  if (!URL.canParse(url)) return false;
+  const host = new URL(url).hostname.replace(/^\[(.*)\]$/, '$1');
+  return host === 'localhost' || (isIP(host) !== 0 && isInRanges(host, LOOPBACK));
+}
+
+/** Dots between; a name with dots in it stands in quotes. */
+const claimPathSchema = z
+  .string()
+  .max(256)
+  .regex(
+    /^("[^"]+"|[^".]+)(\.("[^"]+"|[^".]+))*$/,
+    'a path such as email, app.plan or "https://example.com/roles"',
+  );
+
+/** Members of private keys (RFC 7518, section 6), and of shared secrets. */
+const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'];
+
+const publicKeySchema = z
+  .looseObject({
+    kty: z.enum(['RSA', 'EC', 'OKP']),
+    kid: z.string().min(1).max(256).optional(),
+    alg: z.string().optional(),
+    use: z.string().optional(),
+    crv: z.string().optional(),
+    n: z.string().optional(),
+    e: z.string().optional(),
+    x: z.string().optional(),
+    y: z.string().optional(),
+  })
+  .refine(
+    (key) => !PRIVATE_MEMBERS.some((member) => member in key),
+    'a public key; this one has private parts, and should be replaced',
+  );
+
+const identityProviderSpecSchema = z
+  .strictObject({
+    enabled: z.boolean().default(true).describe('false: its tokens are refused'),
+    issuer: z
+      .string()
+      .min(1)
+      .max(2048)
+      .describe(
+        'What its tokens say in iss, to the letter, a slash at the end included: an https URL (http only on this machine); with sharedSecret any name',
+      ),
+    audiences: z
+      .array(z.string().min(1).max(512))
+      .min(1)
+      .max(50)
+      .describe('A token must be for one of these (aud)'),
+    algorithms: z
+      .array(z.enum([...SIGNATURE_ALGORITHMS, 'HS256']))
+      .min(1)
+      .max(3)
+      .refine((algorithms) => new Set(algorithms).size === algorithms.length, 'each one once')
+      .optional()
+      .describe(
+        'How tokens may be signed; default: RS256, ES256 and EdDSA, with sharedSecret HS256 and nothing else',
+      ),
+    jwksUri: trustedUrlSchema
+      .optional()
+      .describe(
+        'Where its public keys are, for an issuer without a discovery document; default: what issuer/.well-known/openid-configuration says, or else issuer/.well-known/oauth-authorization-server',
+      ),
+    jwks: z
+      .strictObject({ keys: z.array(publicKeySchema).min(1).max(50) })
+      .optional()
+      .describe('Its public keys themselves, which are never fetched'),
+    sharedSecret: secretSourceSchema
+      .optional()
+      .describe('The secret that both sides know, at least 32 bytes, for an issuer without keys of its own'),
+    clockSkewSeconds: z
+      .number()
+      .int()
+      .min(0)
+      .max(300)
+      .default(30)
+      .describe('How far its clock may be from the gateway’s'),
+    maxLifetimeSeconds: z
+      .number()
+      .int()
+      .min(60)
+      .max(31 * DAY_SECONDS)
+      .default(DAY_SECONDS)
+      .describe('Tokens that live longer, from issue to expiry, are refused'),
+    userPrefix: z
+      .string()
+      .max(128)
+      .regex(/^[^\p{Cc}]*$/u, 'no control characters')
+      .optional()
+      .describe(
+        'Before the user claim in the user’s name; default: NAME: of this resource, so that no two issuers share a user. "" only where its names are those of your keys too',
+      ),
+    claims: z
+      .strictObject({
+        user: claimPathSchema.default('sub').describe('Who it is; never changed for a person, never reused'),
+        email: claimPathSchema.default('email').describe('E-mail address'),
+        name: claimPathSchema.default('name').describe('Name to show'),
+        groups: claimPathSchema.optional().describe('Groups, a list or one text; none: no groups'),
+        roles: claimPathSchema.optional().describe('Values that roleMapping turns into roles; none: no roles'),
+        tenant: claimPathSchema.optional().describe('Tenant'),
+        team: claimPathSchema.optional().describe('Team'),
+        scopes: claimPathSchema.default('scope').describe('Scopes, a list or a text with spaces between'),
+        features: z
+          .record(z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'a name of lower-case letters'), claimPathSchema)
+          .default({})
+          .describe('Features and tiers: with plan: app.plan a claim of pro gives plan:pro; true gives plan'),
+      })
+      .prefault({})
+      .describe('Which claims say what: paths with dots between, names with dots in quotes'),
+    roleMapping: z
+      .record(z.string().min(1).max(256), z.array(resourceNameSchema).min(1).max(50))
+      .default({})
+      .describe('Value of the roles claim → roles; a value that is not here gives none'),
+    defaultRoles: z
+      .array(resourceNameSchema)
+      .max(50)
+      .default([])
+      .describe('Roles of everybody with a token of this issuer'),
+  })
+  .superRefine(({ issuer, algorithms, jwksUri, jwks, sharedSecret }, context) => {
+    const object = (path: string, message: string) =>
+      context.addIssue({ code: 'custom', path: [path], message });
+    const sources = Object.entries({ jwksUri, jwks, sharedSecret }).filter(
+      ([, source]) => source !== undefined,
+    );
+    const second = sources[1];
+    if (second !== undefined) object(second[0], 'only one of jwksUri, jwks and sharedSecret');
+    const isShared = sharedSecret !== undefined;
+    if (algorithms !== undefined && isShared && algorithms.join() !== 'HS256')
+      object('algorithms', 'only HS256 with sharedSecret');
+    if (algorithms?.includes('HS256') === true && !isShared)
+      object('algorithms', `HS256 only with sharedSecret; else ${SIGNATURE_ALGORITHMS.join(', ')}`);
+    if (isShared) return;
+    const url = trustedUrlSchema.safeParse(issuer);
+    if (!url.success) object('issuer', url.error.issues[0]?.message ?? 'an https URL');
+    else if (issuer.includes('?')) object('issuer', 'a URL without query');
+  });
+
+/** An issuer whose tokens clients may use. */
+export const identityProviderSchema = resourceSchema('IdentityProvider', identityProviderSpecSchema).describe(
+  'An issuer of tokens (OIDC, OAuth 2) that clients may use in place of a virtual key.',
+);
+
+export type IdentityProviderResource = z.infer<typeof identityProviderSchema>;
