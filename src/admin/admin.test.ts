@@ -16,6 +16,7 @@ import { createVault } from '../vault/vault.ts';
 import { openStoredResources, resealStoredResources } from './stored-resources.ts';
 import type { StatusSource } from './contract.ts';
 import { diffFields } from './diff.ts';
+import { createRights } from './rights.ts';
 import { createAdminServer } from './server.ts';
 import { createTokenCheck, readAdminToken, readOrCreateAdminToken } from './token.ts';
 
@@ -68,7 +69,7 @@ describe('access', () => {
       expect(response.status).toBe(401);
       expect(response.headers.get('www-authenticate')).toContain('Bearer');
       expect(await response.json()).toEqual({
-        error: { code: 'unauthorized', message: 'The admin token is missing or wrong.' },
+        error: { code: 'unauthorized', message: 'The credential is missing or wrong.' },
       });
     }
   });
@@ -232,6 +233,8 @@ describe('requests', () => {
 function serverWithout(status: StatusSource, fail: () => Promise<never>) {
   return createAdminServer({
     token: 'the-token',
+    authentication: { snapshot: () => undefined, now: Date.now },
+    rights: createRights({ snapshot: () => undefined, user: () => undefined }),
     status,
     keys: { create: fail, list: fail, revoke: fail },
     resources: { list: fail, apply: fail, remove: fail },

@@ -4,9 +4,8 @@ import type { Principal } from '../core/principal.ts';
 import type { SessionBook } from '../core/sessions.ts';
 import type { Snapshot } from '../core/snapshot.ts';
 import { Attempts } from './attempts.ts';
-import { ADMIN_TOKEN_CALLER, type Caller } from './caller.ts';
+import { ADMIN_TOKEN_CALLER, callerOf, type Caller } from './caller.ts';
 import { AdminError } from './errors.ts';
-import { callerOf } from './permissions.ts';
 import { isCsrfToken, Sessions, type NewSession } from './sessions.ts';
 import { createTokenCheck } from './token.ts';
 
@@ -16,11 +15,12 @@ export interface AuthenticationOptions {
   /**
    * Who has this virtual key or token, by the rules of the gateway itself; absent: the admin token alone is taken.
    *
-   * Rejects with a LimenError for a credential that is not good.
+   * Throws, or rejects with, a LimenError for a credential that is not good.
    */
-  readonly identify?: ((credential: string) => Promise<Principal>) | undefined;
-  /** Roles and teams in force; nothing before the first. */
-  readonly snapshot: () => Pick<Snapshot, 'roles' | 'teams'> | undefined;
+  readonly identify?:
+    ((credential: string, snapshot: Snapshot) => Principal | Promise<Principal>) | undefined;
+  /** In force at present; nothing before the first. */
+  readonly snapshot: () => Snapshot | undefined;
   /** Absent: there are no sessions. */
   readonly sessions?: SessionBook | undefined;
   /** Unix time in milliseconds. */
@@ -98,7 +98,7 @@ export function createAuthentication(options: AuthenticationOptions): Authentica
     const snapshot = options.snapshot();
     if (identify === undefined || snapshot === undefined) throw refused();
     try {
-      return callerOf(await identify(credential), snapshot);
+      return callerOf(await identify(credential, snapshot), snapshot);
     } catch (error) {
       throw error instanceof LimenError ? asAdminError(error) : error;
     }

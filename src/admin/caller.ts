@@ -1,5 +1,7 @@
-import type { Permission } from '../core/access.ts';
-import { PERMISSIONS } from '../core/access.ts';
+import { PERMISSIONS, type Permission } from '../core/access.ts';
+import type { Principal } from '../core/principal.ts';
+import { permissionsOf } from '../core/roles.ts';
+import type { Snapshot } from '../core/snapshot.ts';
 import { AdminError } from './errors.ts';
 
 /** Who asks something of the admin API, and what they may. */
@@ -24,14 +26,33 @@ export const ADMIN_TOKEN_CALLER: Caller = {
   managedTeams: [],
 };
 
-/** Adds what a permission includes: `keys:write` also gives `keys:read` and `own-keys:write`. */
-export function withIncluded(permissions: Iterable<Permission>): ReadonlySet<Permission> {
-  const all = new Set<string>(permissions);
-  for (const permission of [...all]) {
-    if (permission.endsWith(':write')) all.add(permission.replace(/:write$/, ':read'));
+/**
+ * A principal as the admin API sees it.
+ *
+ * @throws AdminError forbidden for a key that is not for the admin API
+ */
+export function callerOf(principal: Principal, snapshot: Snapshot): Caller {
+  const { user, keyId, kind } = principal;
+  if (!principal.surfaces.includes('admin')) {
+    throw new AdminError('forbidden', 'This key is not for the admin API: it lacks the surface admin.');
   }
-  if (all.has('keys:write')) all.add('own-keys:write');
-  return new Set(PERMISSIONS.filter((permission) => all.has(permission)));
+  const permissions = new Set(permissionsOf(snapshot, principal));
+  // A key that is bound to less than its user's rights is not to manage a team by another way.
+  const manages = permissions.has('own-keys:write') || permissions.has('keys:write');
+  return {
+    actor: kind === 'key' ? `${keyId} of ${user}` : user,
+    user,
+    permissions: permissions.has('keys:write') ? permissions.add('own-keys:write') : permissions,
+    managedTeams: Object.values(snapshot.teams)
+      .filter(({ managers }) => manages && managers.includes(user))
+      .map(({ name }) => name),
+  };
+}
+
+/** @throws AdminError forbidden that names the permission; with several, any one of them is enough */
+export function requirePermission(caller: Caller, ...anyOf: readonly Permission[]): void {
+  if (anyOf.some((permission) => caller.permissions.has(permission))) return;
+  throw new AdminError('forbidden', `This needs the permission ${anyOf.join(' or ')}.`);
 }
 
 /**
@@ -40,16 +61,10 @@ export function withIncluded(permissions: Iterable<Permission>): ReadonlySet<Per
  * @throws AdminError forbidden that names what the caller lacks
  */
 export function requireAtMostOwn(caller: Caller, permissions: Iterable<Permission>): void {
-  const beyond = [...withIncluded(permissions)].filter((permission) => !caller.permissions.has(permission));
+  const beyond = [...new Set(permissions)].filter((permission) => !caller.permissions.has(permission));
   if (beyond.length === 0) return;
   throw new AdminError(
     'forbidden',
     `Nobody can give more than they have: you lack ${beyond.sort((left, right) => left.localeCompare(right)).join(', ')}.`,
   );
-}
-
-/** @throws AdminError forbidden that names the permission; with several, any one of them is enough */
-export function requirePermission(caller: Caller, ...anyOf: readonly Permission[]): void {
-  if (anyOf.some((permission) => caller.permissions.has(permission))) return;
-  throw new AdminError('forbidden', `This needs the permission ${anyOf.join(' or ')}.`);
 }

@@ -10,7 +10,7 @@ import type { Vault } from '../vault/vault.ts';
 import { AdminError } from './errors.ts';
 import type { ApplyIssue, ApplyResult, ResourceDiff, ResourceView } from './contract.ts';
 import { diffFields } from './diff.ts';
-import { tell, type KeyServiceOptions } from './key-service.ts';
+import { tell, type AdminListener } from './admin-event.ts';
 import { withHashedKey, withKeptSecret } from './submitted-secrets.ts';
 import { openStoredResources } from './stored-resources.ts';
 
@@ -32,9 +32,17 @@ export interface ResourceService {
    * @param inputs parsed YAML or JSON; anything
    * @throws AdminError invalid_configuration with every ApplyIssue, read_only, conflict
    */
-  apply(inputs: readonly unknown[], dryRun: boolean, actor: string): Promise<ApplyResult>;
+  apply(inputs: readonly unknown[], change: ChangeRequest): Promise<ApplyResult>;
   /** @throws AdminError not_found, read_only, or invalid_configuration where others refer to it */
-  remove(kind: string, name: string, dryRun: boolean, actor: string): Promise<ApplyResult>;
+  remove(kind: string, name: string, change: Omit<ChangeRequest, 'review'>): Promise<ApplyResult>;
+}
+
+/** How, and by whom. */
+export interface ChangeRequest {
+  readonly dryRun: boolean;
+  readonly actor: string;
+  /** Throws where who asks may not put these into force. */
+  readonly review: (resources: readonly Resource[]) => void;
 }
 
 /** How often a change is tried again that another one overtook. */
@@ -92,10 +100,11 @@ export function createResourceService(options: ResourceServiceOptions): Resource
         );
     },
 
-    apply: (inputs, dryRun, actor) =>
+    apply: (inputs, { dryRun, actor, review }) =>
       carryOut(
         (now) => {
           const resources = checkInputs(inputs, now);
+          review(resources);
           const replaced = new Set(resources.map(resourceId));
           const database = [
             ...now.opened.filter(({ resource }) => !replaced.has(resourceId(resource))),
@@ -111,7 +120,7 @@ export function createResourceService(options: ResourceServiceOptions): Resource
         actor,
       ),
 
-    remove: (kind, name, dryRun, actor) =>
+    remove: (kind, name, { dryRun, actor }) =>
       carryOut(
         (now) => {
           const id = `${kind}/${name}`;

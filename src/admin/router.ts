@@ -1,5 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
-import { z } from 'zod';
+import type { z } from 'zod';
 import type { Permission } from '../core/access.ts';
 import type { Asking } from './authentication.ts';
 import { parseInput, singly, type BodyType } from './body.ts';
@@ -63,6 +63,8 @@ export interface RouteDefinition<
   readonly otherStatuses?: Readonly<Record<number, string>>;
   /** How an error of this route looks; as everywhere in this API where nothing is said. */
   readonly errorReply?: (error: AdminError) => Reply;
+  /** What such an error is. */
+  readonly errorSchema?: z.ZodType;
   readonly handle: (
     call: Call<z.output<Params>, z.output<Query>, z.output<Body>>,
   ) => Promise<Given<z.input<Response>> | Reply> | Given<z.input<Response>> | Reply;
@@ -112,6 +114,7 @@ export interface Route {
   readonly status: number;
   readonly otherStatuses: Readonly<Record<number, string>>;
   readonly errorReply: ((error: AdminError) => Reply) | undefined;
+  readonly errorSchema: z.ZodType | undefined;
   /** @throws AdminError */
   readonly answer: (call: RawCall) => Promise<Reply>;
 }
@@ -123,9 +126,7 @@ export function defineRoute<
   Query extends z.ZodType = z.ZodUndefined,
   Body extends z.ZodType = z.ZodUndefined,
 >(definition: RouteDefinition<Params, Query, Body, Response>): Route;
-export function defineRoute(
-  definition: RouteDefinition<z.ZodType, z.ZodType, z.ZodType, z.ZodType>,
-): Route {
+export function defineRoute(definition: RouteDefinition<z.ZodType, z.ZodType, z.ZodType, z.ZodType>): Route {
   const { params, query, body, response, handle } = definition;
   const status = definition.status ?? 200;
   const bodyType = definition.bodyType ?? 'json';
@@ -143,6 +144,7 @@ export function defineRoute(
     status,
     otherStatuses: definition.otherStatuses ?? {},
     errorReply: definition.errorReply,
+    errorSchema: definition.errorSchema,
     answer: async (call) => {
       const given: unknown = await handle({
         params: params && parseInput(params, call.params),

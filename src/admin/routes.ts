@@ -1,8 +1,11 @@
+import { z } from 'zod';
 import type { Authentication } from './authentication.ts';
 import type { StatusSource } from './contract.ts';
 import type { KeyService } from './key-service.ts';
 import type { ResourceService } from './resource-service.ts';
-import { bySpecificity, type Route } from './router.ts';
+import type { Rights } from './rights.ts';
+import { openApiDocument } from './openapi.ts';
+import { bySpecificity, defineRoute, type Route } from './router.ts';
 import { keyRoutes } from './routes/keys.ts';
 import { resourceRoutes } from './routes/resources.ts';
 import { sessionRoutes } from './routes/sessions.ts';
@@ -15,17 +18,34 @@ export interface AdminServices {
   readonly status: StatusSource;
   readonly keys: KeyService;
   readonly resources: ResourceService;
+  readonly rights: Rights;
 }
 
 /** Every route of the admin API. */
-export function adminRoutes(
-  services: AdminServices,
-  authentication: Authentication,
-): readonly Route[] {
-  return bySpecificity([
+export function adminRoutes(services: AdminServices, authentication: Authentication): readonly Route[] {
+  const routes = bySpecificity([
     ...sessionRoutes(authentication),
     ...systemRoutes(services.status, services.metrics),
     ...keyRoutes(services.keys),
-    ...resourceRoutes(services.resources),
+    ...resourceRoutes(services.resources, services.rights),
+    openApiRoute(services.status.version, () => routes),
   ]);
+  return routes;
+}
+
+/**
+ * Public, since it says the same for every installation and stands in the project's own documents: to hide it would protect
+ * nobody, and tools that make clients of it carry no credential.
+ */
+function openApiRoute(version: string, routes: () => readonly Route[]): Route {
+  let document: ReturnType<typeof openApiDocument> | undefined;
+  return defineRoute({
+    method: 'GET',
+    path: '/api/v1/openapi.json',
+    permission: 'public',
+    summary: 'This document',
+    tag: 'system',
+    response: z.record(z.string(), z.unknown()),
+    handle: () => (document ??= openApiDocument(routes(), version)),
+  });
 }

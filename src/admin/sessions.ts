@@ -55,7 +55,7 @@ export class Sessions {
   readonly #now: () => number;
 
   constructor(book: SessionBook, now: () => number) {
-    this.#book = book;
+    this.#book = reachable(book);
     this.#now = now;
   }
 
@@ -94,6 +94,23 @@ export class Sessions {
     const ttlMs = Math.min(SESSION_IDLE_MS, stored.expiresAt - now);
     await this.#book.extend(name, JSON.stringify({ ...stored, extendedAt: now }), ttlMs);
   }
+}
+
+/** A book whose failures say what the person who asks can do about them. */
+function reachable(book: SessionBook): SessionBook {
+  const asked = async <T>(answer: Promise<T>): Promise<T> => {
+    try {
+      return await answer;
+    } catch {
+      throw new AdminError('unavailable', 'Sessions cannot be looked up at this moment: Redis is away.');
+    }
+  };
+  return {
+    put: (name, value, ttlMs) => asked(book.put(name, value, ttlMs)),
+    get: (name) => asked(book.get(name)),
+    extend: (name, value, ttlMs) => asked(book.extend(name, value, ttlMs)),
+    remove: (name) => asked(book.remove(name)),
+  };
 }
 
 /** Whether a state-changing request by cookie carries the session's token, which no other site can read. */

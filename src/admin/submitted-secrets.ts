@@ -22,11 +22,31 @@ export function withKeptSecret(resource: Resource, opened: readonly SourcedResou
   if (resource.kind === 'IdentityProvider') return withKeptSharedSecret(resource, opened);
   if (resource.kind === 'Backend') return withKeptBackendCredential(resource, opened);
   if (resource.kind !== 'Provider') return resource;
-  const { credential } = resource.spec;
-  if (credential === undefined) return resource;
   const before = opened.find((sourced) => resourceId(sourced.resource) === resourceId(resource))?.resource;
-  const kept = keptCredential(credential, before?.kind === 'Provider' ? before.spec.credential : undefined);
-  return kept && { ...resource, spec: { ...resource.spec, credential: kept } };
+  const spec = keptProviderSpec(resource.spec, before?.kind === 'Provider' ? before.spec : undefined);
+  return spec && { ...resource, spec };
+}
+
+type ProviderSpec = ProviderResource['spec'];
+
+/** The provider's own credential and those of its tenants. */
+function keptProviderSpec(
+  { credential, tenants, ...others }: ProviderSpec,
+  before: ProviderSpec | undefined,
+): ProviderSpec | undefined {
+  const kept = credential && keptCredential(credential, before?.credential);
+  if (credential !== undefined && kept === undefined) return undefined;
+  const own: NonNullable<ProviderSpec['tenants']> = {};
+  for (const [name, tenant] of Object.entries(tenants ?? {})) {
+    const keptOwn = keptCredential(tenant.credential, before?.tenants?.[name]?.credential);
+    if (keptOwn === undefined) return undefined;
+    own[name] = { ...tenant, credential: keptOwn };
+  }
+  return {
+    ...others,
+    ...(kept === undefined ? {} : { credential: kept }),
+    ...(tenants === undefined ? {} : { tenants: own }),
+  };
 }
 
 function withKeptSharedSecret(

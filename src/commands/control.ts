@@ -17,6 +17,7 @@ import { createLastGoodFile } from '../control/last-good-file.ts';
 import { Publisher, type Configuration } from '../control/publisher.ts';
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../core/capabilities.ts';
 import { LimenError } from '../core/errors.ts';
+import { BACKEND_ROUTE, BACKENDS_PATH } from '../core/gateway-names.ts';
 import type { SnapshotProvider } from '../core/snapshot.ts';
 import { startDemoProvider } from '../demo/server.ts';
 import { DistributionServer } from '../distribution/server.ts';
@@ -40,7 +41,7 @@ import { AggregatedDiscovery } from '../xds/ads/aggregated-discovery.ts';
 import { startLedger } from './ledger.ts';
 import { OrderedPublisher } from '../xds/ads/ordered-publisher.ts';
 import { buildXds } from '../xds/build/index.ts';
-import { REQUEST_ID_PLACEHOLDER, type ErrorBodies } from '../xds/build/local-replies.ts';
+import { BACKEND_MESSAGES, REQUEST_ID_PLACEHOLDER, type ErrorBodies } from '../xds/build/local-replies.ts';
 
 /** Longest wait for an Envoy or a worker that doesn't answer. */
 const ACKNOWLEDGE_MS = 3000;
@@ -81,7 +82,7 @@ function xdsBuilder(
   endpoints: Endpoints,
 ): (configuration: Configuration) => ReturnType<typeof buildXds> {
   const systemCaFile = SYSTEM_CA_FILES.find((file) => existsSync(file)) ?? SYSTEM_CA_FILES[0] ?? '';
-  return ({ snapshot, secrets, listenerCertificate }) =>
+  return ({ snapshot, secrets, listenerCertificate, backendAddresses }) =>
     buildXds(snapshot, {
       address: settings.gatewayAddress,
       port: settings.gatewayPort,
@@ -91,6 +92,7 @@ function xdsBuilder(
         errorBodies('messages', '/v1/messages'),
         errorBodies('responses', '/v1/responses'),
         errorBodies('gemini', '/v1beta'),
+        { ...errorBodies('chat', BACKENDS_PATH), format: BACKEND_ROUTE, messages: BACKEND_MESSAGES },
         errorBodies('chat'),
       ],
       placementOf,
@@ -99,6 +101,7 @@ function xdsBuilder(
       systemCaFile,
       secrets,
       listenerCertificate,
+      backendAddresses,
     });
 }
 
@@ -172,6 +175,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     vault,
     environment: processEnvironment(),
     fetch: createGuardedFetch({ allowedRanges: settings.allowedFetchRanges }),
+    addressPolicy: { allowedRanges: settings.allowedFetchRanges },
     observer: {
       tokenRefreshed: (provider, problem) => {
         metrics.tokenRefreshed(provider, problem === undefined ? 'renewed' : 'failed');

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { StoreStatus } from '../admin/contract.ts';
 import type { CircuitStatus } from '../core/ledger.ts';
+import type { OnceBook, SessionBook } from '../core/sessions.ts';
 import { Reconciler, type ReconcilerObserver } from '../ledger/reconciler.ts';
 import { LedgerWriter, type WriterObserver } from '../ledger/writer.ts';
 import { connectClickHouse } from '../store/clickhouse/client.ts';
@@ -10,6 +11,7 @@ import { RedisCircuitBook } from '../store/redis/circuit-book.ts';
 import { connectRedis } from '../store/redis/connection.ts';
 import { RedisIntentBook } from '../store/redis/intent-book.ts';
 import { RedisRowQueue } from '../store/redis/row-queue.ts';
+import { RedisOnceBook, RedisSessionBook } from '../store/redis/session-book.ts';
 import type { Logger } from '../telemetry/logger.ts';
 
 export interface LedgerOptions {
@@ -26,6 +28,9 @@ export interface RunningLedger {
   stores(): Promise<StoreStatus[]>;
   /** Of providers that are not closed and clean; rejects while Redis is away. */
   circuits(): Promise<readonly CircuitStatus[]>;
+  /** Of the admin API. */
+  readonly sessions: SessionBook;
+  readonly once: OnceBook;
   stop(): Promise<void>;
 }
 
@@ -83,6 +88,8 @@ export function startLedger(options: LedgerOptions): RunningLedger {
   reconciler.start();
   return {
     circuits: () => circuitBook.circuits(),
+    sessions: new RedisSessionBook(redis),
+    once: new RedisOnceBook(redis),
     stores: () =>
       Promise.all([
         statusOf('redis', async () => /redis_version:(\S+)/.exec(await redis.info('server'))?.[1]),

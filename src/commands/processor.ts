@@ -1,7 +1,4 @@
-import type { Directory } from '../core/access.ts';
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../core/capabilities.ts';
-import { LimenError } from '../core/errors.ts';
-import type { TokenVerifier } from '../core/verified-token.ts';
 import { variableOf, type Settings } from '../config/env.ts';
 import { DistributionClient } from '../distribution/client.ts';
 import { WorkerReports } from '../distribution/reports.ts';
@@ -22,6 +19,7 @@ import { RedisLedger } from '../store/redis/ledger.ts';
 import { serveMetrics } from '../telemetry/collect-metrics.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { WorkerMetrics } from '../telemetry/worker-metrics.ts';
+import { createTokenVerifier } from '../tokens/verifier.ts';
 import { announceReady, stopWhenAsked } from '../up/child-process.ts';
 import { endpointsOf, metricsSocket, processorSocket } from '../up/endpoints.ts';
 import { createReasoningCarriers, deriveReasoningKeys } from '../vault/reasoning-carrier.ts';
@@ -29,19 +27,6 @@ import { createReasoningCarriers, deriveReasoningKeys } from '../vault/reasoning
 /** Bodies are bounded by the Gateway resource; a gRPC message is at most one body. */
 const LARGEST_BODY_BYTES = 268_435_456;
 const STOP_MARGIN_MS = 3000;
-/** Until workers have the whole directory: keys alone. */
-const NO_DIRECTORY = (snapshots: SnapshotStore): Directory => ({
-  key: (hash) => snapshots.directory.key(hash),
-  user: () => undefined,
-  issuerKeys: () => undefined,
-  revocation: () => undefined,
-  generation: 0,
-});
-const NO_TOKENS: TokenVerifier = {
-  verify: () => {
-    throw new LimenError('invalid_token', 'No issuer of tokens is configured here.');
-  },
-};
 /** Before the first snapshot no request goes anywhere. */
 const NO_CIRCUITS = { failures: 0, openSeconds: 0 };
 
@@ -104,13 +89,14 @@ export async function processor(settings: Settings, index: number): Promise<unde
     protocol,
     front: new FrontPipeline({
       snapshot: () => snapshots.current,
-      directory: NO_DIRECTORY(snapshots),
-      tokens: NO_TOKENS,
-      sightings: { keyUsed: () => undefined, userSeen: () => undefined },
+      directory: snapshots.directory,
+      tokens: createTokenVerifier({ directory: snapshots.directory, reports, now: Date.now }),
+      reports,
       ledger,
       capabilities: settings.envoyFeatures === 'all' ? ALL_CAPABILITIES : LEAST_CAPABILITIES,
       priceOf,
       reasoningCarrierFor,
+      onLimitsUnchecked: (outcome) => metrics.limitsUnchecked(outcome),
       now: Date.now,
       elapsed: () => performance.now(),
       random: Math.random,

@@ -2,7 +2,14 @@ import { isAbsolute, relative, resolve } from 'node:path';
 import { formatPath, inReadingOrder, type ConfigIssue } from './load/issue.ts';
 import { nearestNames } from '../core/nearest.ts';
 import { describeOrigin, resourceId, type SourcedResource } from './origin.ts';
-import type { LimitPolicyResource, ModelResource, ProviderResource, Resource } from './resources/index.ts';
+import { BUILT_IN_ROLES } from '../core/roles.ts';
+import type {
+  ApiKeyResource,
+  LimitPolicyResource,
+  ModelResource,
+  ProviderResource,
+  Resource,
+} from './resources/index.ts';
 import { DEFAULT_MODEL_PREFIXES } from './resources/provider.ts';
 
 /** What each source declares; where two declare the same resource, the one further up here is in force. */
@@ -213,6 +220,30 @@ class Merger {
     check('models', 'Model', (name) => goesByPrefix(name, resources));
   }
 
+  /**
+   * Who names a role that is nowhere stays in force: such a role gives nobody a right, and what the resource withholds
+   * (a team's list of models, say) must not fall away with it.
+   */
+  #objectToUnknownRoles(resources: readonly SourcedResource[]): void {
+    const known = [
+      ...Object.keys(BUILT_IN_ROLES),
+      ...resources.flatMap(({ resource }) => (resource.kind === 'Role' ? [resource.metadata.name] : [])),
+    ];
+    const names = new Set(known);
+    for (const sourced of resources) {
+      for (const { path, name } of namedRoles(sourced.resource)) {
+        if (names.has(name) || this.#invalid.has(`Role/${name}`)) continue;
+        const nearest = nearestNames(name, known, 1)[0];
+        this.#object(sourced, path, {
+          value: JSON.stringify(name),
+          message: 'is no Role',
+          allowed: `one of ${known.join(', ')}`,
+          ...(nearest ? { hint: `did you mean ${nearest}?` } : {}),
+        });
+      }
+    }
+  }
+
   withoutReferencesToNowhere(resources: readonly SourcedResource[]): SourcedResource[] {
     const providers = new Map(
       resources.flatMap((sourced) =>
@@ -221,6 +252,7 @@ class Merger {
           : [],
       ),
     );
+    this.#objectToUnknownRoles(resources);
     return resources.filter((sourced) => {
       const { resource, origin } = sourced;
       if (resource.kind === 'LimitPolicy') this.#objectToUnknownNames({ ...sourced, resource }, resources);
@@ -246,6 +278,33 @@ class Merger {
   }
 }
 
+/** Every role that a resource names, and where. */
+function namedRoles({ kind, spec }: Resource): { path: readonly PropertyKey[]; name: string }[] {
+  const listed = (path: readonly PropertyKey[], names: readonly string[] = []) =>
+    names.map((name, index) => ({ path: ['spec', ...path, index], name }));
+  switch (kind) {
+    case 'Gateway':
+      return listed(['access', 'keyRoles'], spec.access.keyRoles);
+    case 'Model':
+      return listed(['access', 'roles'], spec.access?.roles);
+    case 'Team':
+      return listed(['roles'], spec.roles);
+    case 'Backend':
+      return spec.routes.flatMap(({ access }, index) =>
+        listed(['routes', index, 'access', 'roles'], access?.roles),
+      );
+    case 'IdentityProvider':
+      return [
+        ...listed(['defaultRoles'], spec.defaultRoles),
+        ...Object.entries(spec.roleMapping).flatMap(([value, names]) =>
+          listed(['roleMapping', value], names),
+        ),
+      ];
+    default:
+      return [];
+  }
+}
+
 /** Every file that a resource names as the place of a secret. */
 function secretFiles({ kind, spec }: Resource): { path: readonly PropertyKey[]; file: string }[] {
   const secrets = {
@@ -254,16 +313,27 @@ function secretFiles({ kind, spec }: Resource): { path: readonly PropertyKey[]; 
     ...(kind === 'Backend' ? { credential: spec.credential } : {}),
     ...(kind === 'IdentityProvider' ? { sharedSecret: spec.sharedSecret } : {}),
   };
-  return Object.entries(secrets).flatMap(([field, secret]) => {
-    if (secret === undefined) return [];
-    if ('file' in secret) return [{ path: ['spec', field, 'file'], file: secret.file }];
-    if (!('accessKeyId' in secret)) return [];
-    return Object.entries(secret).flatMap(([part, source]) =>
-      source !== undefined && 'file' in source
-        ? [{ path: ['spec', field, part, 'file'], file: source.file }]
-        : [],
-    );
-  });
+  const tenants = kind === 'Provider' ? Object.entries(spec.tenants ?? {}) : [];
+  return [
+    ...Object.entries(secrets).flatMap(([field, secret]) => filesOf(['spec', field], secret)),
+    ...tenants.flatMap(([tenant, { credential }]) =>
+      filesOf(['spec', 'tenants', tenant, 'credential'], credential),
+    ),
+  ];
+}
+
+type AnySecret = ApiKeyResource['spec']['secret'] | ProviderResource['spec']['credential'];
+
+function filesOf(
+  path: readonly PropertyKey[],
+  secret: AnySecret,
+): { path: readonly PropertyKey[]; file: string }[] {
+  if (secret === undefined) return [];
+  if ('file' in secret) return [{ path: [...path, 'file'], file: secret.file }];
+  if (!('accessKeyId' in secret)) return [];
+  return Object.entries(secret).flatMap(([part, source]) =>
+    source !== undefined && 'file' in source ? [{ path: [...path, part, 'file'], file: source.file }] : [],
+  );
 }
 
 function isInside(file: string, folders: readonly string[]): boolean {

@@ -141,7 +141,9 @@ export class AddressBook {
   /** By service, those that have any. */
   get addresses(): Readonly<Record<string, readonly string[]>> {
     return Object.fromEntries(
-      [...this.#services].flatMap(([name, { addresses }]) => (addresses.length === 0 ? [] : [[name, addresses]])),
+      [...this.#services].flatMap(([name, { addresses }]) =>
+        addresses.length === 0 ? [] : [[name, addresses]],
+      ),
     );
   }
 

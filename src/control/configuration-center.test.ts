@@ -62,6 +62,7 @@ function setUp({ encryptionKey = ENCRYPTION_KEY, config = '/limen.yaml', fetch =
     fetch,
     observer: { tokenRefreshed: () => undefined },
     secretFolders: [],
+    addressPolicy: { allowedRanges: [] },
     lastGoodFile: createLastGoodFile(join(folder, 'last-good.json'), config, vault),
     implied: { environment: [], builtIn: [] },
     publish: (configuration) => {

@@ -10,8 +10,10 @@ import { buildSnapshot, type BuiltSnapshot } from '../snapshot/build.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Vault } from '../vault/vault.ts';
 import type { ListenerCertificate } from '../xds/build/index.ts';
+import { AddressBook, type AddressPolicy } from './addresses.ts';
 import { Credentials, type CredentialsOptions, type CredentialStatus } from './credentials.ts';
 import type { DirectorySources } from './directory-sources.ts';
+import type { IssuerKeysKeeper } from './issuer-keys.ts';
 import type { LastGoodFile } from './last-good-file.ts';
 import { readListenerCertificate } from './listener-certificate.ts';
 import type { Configuration } from './publisher.ts';
@@ -19,6 +21,8 @@ import type { Configuration } from './publisher.ts';
 export interface ConfigurationCenterOptions extends Omit<CredentialsOptions, 'onChange'> {
   readonly resources: ResourceStore;
   readonly vault: Vault;
+  /** Which addresses Backends may have. */
+  readonly addressPolicy: AddressPolicy;
   /** Resources that the environment implies, and the demo. */
   readonly implied: Pick<OtherSources, 'environment' | 'builtIn'>;
   /** Folders in whose files secrets of the database may lie. */
@@ -27,6 +31,8 @@ export interface ConfigurationCenterOptions extends Omit<CredentialsOptions, 'on
   readonly publish: (configuration: Configuration) => Promise<void>;
   /** Where declared keys go. */
   readonly directory: Pick<DirectorySources, 'set'>;
+  /** Where the issuers go whose keys are needed. */
+  readonly issuers: Pick<IssuerKeysKeeper, 'setIssuers'>;
   readonly logger: Logger;
   /** Unix time in milliseconds. */
   readonly now: () => number;
@@ -34,6 +40,15 @@ export interface ConfigurationCenterOptions extends Omit<CredentialsOptions, 'on
 
 /** How often secret files and certificates are looked at, and the keys that have expired let go. */
 const SECRETS_POLL_MS = 2000;
+
+/** Of every Backend, by name. */
+function urlsOf(resources: readonly SourcedResource[]): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    resources.flatMap(({ resource }) =>
+      resource.kind === 'Backend' ? [[resource.metadata.name, resource.spec.url]] : [],
+    ),
+  );
+}
 
 type FileContent = Pick<LoadResult, 'resources' | 'invalid'>;
 
@@ -47,6 +62,7 @@ const NO_FILE: FileContent = { resources: [], invalid: new Set() };
 export class ConfigurationCenter {
   readonly #options: ConfigurationCenterOptions;
   readonly #credentials: Credentials;
+  readonly #addresses: AddressBook;
   #fileIssues: readonly ConfigIssue[] = [];
   /** The file as it was last without errors of its own; undefined while it never was. */
   #goodFile: FileContent | undefined;
@@ -69,6 +85,10 @@ export class ConfigurationCenter {
     this.#options = options;
     this.#credentials = new Credentials({
       ...options,
+      onChange: () => void this.#enqueue(() => this.#refresh()),
+    });
+    this.#addresses = new AddressBook({
+      ...options.addressPolicy,
       onChange: () => void this.#enqueue(() => this.#refresh()),
     });
   }
@@ -94,7 +114,21 @@ export class ConfigurationCenter {
 
   get warnings(): readonly ConfigIssue[] {
     const certificate = this.#certificateWarning === undefined ? [] : [this.#certificateWarning];
-    return [...this.#mergeWarnings, ...this.#databaseWarnings, ...this.#credentials.warnings, ...certificate];
+    return [
+      ...this.#mergeWarnings,
+      ...this.#databaseWarnings,
+      ...this.#credentials.warnings,
+      ...this.#addressWarnings(),
+      ...certificate,
+    ];
+  }
+
+  #addressWarnings(): readonly ConfigIssue[] {
+    return [...this.#addresses.problems].map(([name, message]) => ({
+      resource: `Backend/${name}`,
+      path: 'spec.url',
+      message,
+    }));
   }
 
   /** How the credential of a provider stands that has one. */
@@ -139,6 +173,7 @@ export class ConfigurationCenter {
   async close(): Promise<void> {
     clearInterval(this.#poll);
     this.#credentials.close();
+    this.#addresses.close();
     await this.#work;
   }
 
@@ -222,14 +257,22 @@ export class ConfigurationCenter {
       'declared keys',
       declared.map((key) => ({ type: 'key', key })),
     );
+    await this.#options.issuers.setIssuers(built.issuers, this.#credentials.sharedSecrets);
     this.#onKeysComplete?.();
     this.#onKeysComplete = undefined;
     await this.#readCertificate(built.snapshot);
+    await this.#addresses.setServices(urlsOf(this.#merged));
+    const backendAddresses = this.#addresses.addresses;
     const listenerCertificate = this.#certificate;
     const { secrets } = this.#credentials;
-    const fingerprint = JSON.stringify([built.snapshot.version, secrets, listenerCertificate]);
+    const fingerprint = JSON.stringify([
+      built.snapshot.version,
+      secrets,
+      listenerCertificate,
+      backendAddresses,
+    ]);
     if (fingerprint === this.#fingerprint) return;
-    await this.#options.publish({ snapshot: built.snapshot, secrets, listenerCertificate });
+    await this.#options.publish({ snapshot: built.snapshot, secrets, listenerCertificate, backendAddresses });
     this.#fingerprint = fingerprint;
   }
 

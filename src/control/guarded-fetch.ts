@@ -1,4 +1,4 @@
-import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import { checkedAddresses, checkedUrl, type AddressPolicy, type ResolvedAddress } from './addresses.ts';
@@ -16,6 +16,7 @@ export interface GuardedRequest {
 
 export interface GuardedResponse {
   readonly status: number;
+  readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
 }
 
@@ -58,7 +59,11 @@ export function createGuardedFetch(policy: AddressPolicy): GuardedFetch {
         .on('error', rejected)
         .end(body);
     });
-    return { status: response.statusCode ?? 0, body: await readBounded(response, maxBytes) };
+    return {
+      status: response.statusCode ?? 0,
+      headers: response.headers,
+      body: await readBounded(response, maxBytes),
+    };
   };
 }
 

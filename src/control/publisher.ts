@@ -9,6 +9,8 @@ export interface Configuration {
   readonly snapshot: Snapshot;
   readonly secrets: ProviderSecrets;
   readonly listenerCertificate?: ListenerCertificate | undefined;
+  /** Where each Backend is, by its name, as far as is known. */
+  readonly backendAddresses?: Readonly<Record<string, readonly string[]>> | undefined;
 }
 
 /** The workers, as publishing needs them. */

@@ -19,6 +19,8 @@ const STORED = ['revocations', 'keys', 'users'] as const;
 type Stored = (typeof STORED)[number];
 
 const AGAIN_MS = 2000;
+/** Of more, everything is read. */
+const MOST_IDS = 1000;
 
 const STORED_AS: Readonly<Record<StoreChange['entity'], readonly Stored[]>> = {
   revocation: ['revocations'],
@@ -57,7 +59,7 @@ export class StoredDirectory {
   onChange({ entity, id }: Pick<StoreChange, 'entity' | 'id'>): Promise<void> {
     for (const stored of STORED_AS[entity]) {
       const waiting = this.#waiting.get(stored) ?? new Set();
-      if (id === undefined || waiting === 'all') this.#waiting.set(stored, 'all');
+      if (id === undefined || waiting === 'all' || waiting.size >= MOST_IDS) this.#waiting.set(stored, 'all');
       else this.#waiting.set(stored, waiting.add(id));
     }
     this.#work = this.#readAfter(this.#work);

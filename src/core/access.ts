@@ -158,13 +158,6 @@ export interface SeenUser {
   readonly seenAt: number;
 }
 
-/** Takes sightings one by one; who is given them gathers and sends them. Never throws. */
-export interface SightingReporter {
-  /** @param at Unix time in milliseconds */
-  keyUsed(keyId: string, at: number): void;
-  userSeen(user: SeenUser): void;
-}
-
 /** What a worker tells the control plane of, gathered and bounded behind this. Cheap to call, and never throws. */
 export interface IdentityReports {
   /** @param at Unix time in milliseconds */

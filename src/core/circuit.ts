@@ -1,3 +1,4 @@
+import { BACKEND_ROUTE } from './gateway-names.ts';
 import type { FailedAttempt, GatewayLogRow } from './ledger.ts';
 
 /** Longest time that a provider's `retry-after` keeps requests away from it. */
@@ -44,10 +45,11 @@ const PROVIDER_FAILED: readonly GatewayLogRow['errorCode'][] = [
  * left before an answer, and for a refusal that the client has earned.
  */
 export function verdictOfRow(
-  { provider, attempts, status, errorCode }: GatewayLogRow,
+  { format, provider, attempts, status, errorCode }: GatewayLogRow,
   retryAfterSeconds = 0,
 ): CircuitVerdict | undefined {
-  if (provider === '' || attempts === 0) return undefined;
+  // Other services have no circuit, and one may have a provider's name.
+  if (provider === '' || attempts === 0 || format === BACKEND_ROUTE) return undefined;
   if (PROVIDER_FAILED.includes(errorCode)) return busy(retryAfterSeconds);
   if (errorCode === 'upstream_refused') {
     // Clients see the provider's refusal of the gateway itself as 502.

@@ -120,9 +120,9 @@ export interface VirtualKeyStore {
   listExpiring(now: number, withinMs: number): Promise<StoredKey[]>;
   /** Those in force that were not used for as long as their inactivityDays say. */
   listInactive(now: number, limit: number): Promise<StoredKey[]>;
-  /** Removes for good what was deleted at or before that time; how many there were. */
+  /** Removes for good what was deleted at or before that time, some at a time; how many, 0 at last. */
   purgeDeleted(deletedBefore: number, actor: string): Promise<number>;
-  /** Forgets secrets whose grace is over; how many there were. */
+  /** Forgets secrets whose grace is over, some at a time; how many, 0 at last. */
   endGraces(now: number, actor: string): Promise<number>;
 }
 
@@ -131,6 +131,6 @@ export interface StoreChange {
   readonly revision: number;
   /** `unknown`: changes may have been missed, so look at everything. */
   readonly entity: 'resource' | 'virtual_key' | 'user' | 'revocation' | 'unknown';
-  /** Kind and name of the resource, or id of what else it is. */
+  /** Kind and name of the resource, or id of what else it is; absent: of very many, so look at all. */
   readonly id?: string | undefined;
 }

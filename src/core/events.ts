@@ -20,7 +20,7 @@ export interface LimenEvent {
   readonly once?: string | undefined;
 }
 
-export interface StoredEvent extends Omit<LimenEvent, 'once'> {
+export interface StoredEvent extends LimenEvent {
   /** Grows with each event. */
   readonly id: string;
 }

@@ -41,6 +41,14 @@ export const VERDICT_HEADER = `${INTERNAL_RESPONSE_PREFIX}verdict`;
 /** How a watched stream failed before it began: an outcome of FailedAttempt. */
 export const OUTCOME_HEADER = `${INTERNAL_RESPONSE_PREFIX}outcome`;
 
+/**
+ * Response headers about limits. The front leg writes those that there are into CONTEXT_NAMESPACE under the same names,
+ * and Envoy sets them in the place of a provider's own.
+ */
+export const RATE_LIMIT_HEADERS = ['requests', 'tokens', 'usd'].flatMap((unit) =>
+  ['limit', 'remaining', 'reset'].map((what) => `x-ratelimit-${what}-${unit}`),
+);
+
 /** Response code details of answers that a worker gives by itself begin so; an error code follows. */
 export const WORKER_ANSWER_DETAILS = 'limen_';
 
@@ -133,3 +141,24 @@ export function targetAmong<Target extends { readonly provider: string }>(
 
 /** Headers in which a client may present its credential, lower case. None of them ever goes upstream. */
 export const CREDENTIAL_HEADERS = ['authorization', 'x-api-key', 'x-goog-api-key', 'api-key'] as const;
+
+/** Field of the front leg's dynamic metadata with who asks: an object of the fields below. */
+export const IDENTITY_FIELD = 'identity';
+/**
+ * Headers that tell an upstream who asks, where its resource says so, by the field that has it. No client can ever set
+ * them.
+ */
+export const IDENTITY_HEADERS = {
+  'x-user-id': 'user',
+  'x-user-email': 'email',
+  'x-user-name': 'name',
+  'x-user-groups': 'groups',
+  'x-user-role': 'role',
+  'x-user-scopes': 'scopes',
+  'x-user-admin': 'admin',
+  'x-organization': 'organization',
+  'x-gateway-validated': 'validated',
+} as const;
+
+/** Where clients learn who issues tokens for the gateway (RFC 9728, section 3). */
+export const METADATA_PATH = '/.well-known/oauth-protected-resource';

@@ -37,6 +37,22 @@ export interface StoredUser {
   readonly lastSeenAt?: number | undefined;
 }
 
+/** What workers know of a user. */
+export function recordOf(user: StoredUser): UserRecord {
+  const { claimed } = user;
+  return {
+    id: user.id,
+    email: user.email ?? claimed.email,
+    name: user.name ?? claimed.name,
+    groups: user.groups,
+    claimGroups: claimed.groups.length === 0 ? undefined : claimed.groups,
+    roles: user.roles,
+    team: user.team,
+    tenant: user.tenant ?? claimed.tenant,
+    disabled: user.disabled || undefined,
+  };
+}
+
 /** What users are listed by; all that is there must be met. */
 export interface UserQuery {
   readonly limit: number;
@@ -89,6 +105,6 @@ export interface RevocationStore {
    * @param ids those alone; absent: all
    */
   listActive(now: number, ids?: readonly string[]): Promise<Revocation[]>;
-  /** Removes those that were over by then; how many there were. */
+  /** Removes those that were over by then, some at a time; how many, 0 at last. */
   purge(now: number, actor: string): Promise<number>;
 }

@@ -49,6 +49,8 @@ export interface RequestTarget {
   readonly defaultMaxOutputTokens: number;
   /** Settings of its type (ProviderOptions). */
   readonly options: Readonly<Record<string, string>>;
+  /** The verified user, where the provider is to be told; absent: it is not. */
+  readonly user?: string | undefined;
   /** In the snapshot that the request pinned, which may be long gone when it ends. */
   readonly price?: Price | undefined;
 }
@@ -148,8 +150,8 @@ export interface GatewayLogRow {
   readonly trace: readonly TraceLine[];
   /** What each rule was charged for the try that answered; absent: none was. */
   readonly charges?: readonly LimitCharge[] | undefined;
-  /** It was settled after the lease of its reservation had run out. */
-  readonly overrun?: boolean | undefined;
+  /** Rules of whose reservation too little was left: the lease had run out, or it cost more; absent: of none. */
+  readonly overrun?: readonly string[] | undefined;
   /** Tokens of output after which a budget ended the answer; absent: its provider ended it. */
   readonly cutOffTokens?: number | undefined;
 }
@@ -277,8 +279,8 @@ export interface QueuedRow {
   /** `row`: JSON of a GatewayLogRow. `attempt`: of a FailedAttempt. */
   readonly kind: 'row' | 'attempt';
   readonly json: string;
-  /** It was settled after its lease: known to the store alone, so it is not in the JSON. */
-  readonly overrun?: boolean | undefined;
+  /** Rules that it overran: known to the store alone, so it is not in the JSON. */
+  readonly overrun?: readonly string[] | undefined;
 }
 
 /** The control plane's side of what is open. Every method may reject where the store is away. */
@@ -313,6 +315,30 @@ export interface RowQueue {
 export interface GatewayLogStore {
   insert(rows: readonly GatewayLogRow[]): Promise<void>;
   insertAttempts(attempts: readonly FailedAttempt[]): Promise<void>;
+}
+
+/** One finished request with all that is known of it. */
+export interface LoggedRequest {
+  readonly row: GatewayLogRow;
+  /** Those that another try made good, in their order. */
+  readonly failedAttempts: readonly FailedAttempt[];
+}
+
+/** Finished requests, for those who ask why. */
+export interface RequestLog {
+  /** Undefined where there is no such request, or its row is still on its way (seconds). Rejects where the store is away. */
+  read(requestId: string): Promise<LoggedRequest | undefined>;
+}
+
+/** What rules were charged by the rows: the ledger's side of a budget. */
+export interface ChargeLog {
+  /**
+   * Sums of each rule by subject and unit, over requests that were admitted since then (Unix ms, by the clock of their worker).
+   * Requests that nobody settled are not in it. Rejects where the store is away.
+   */
+  charged(
+    rules: readonly { readonly rule: string; readonly since: number }[],
+  ): Promise<readonly LimitCharge[]>;
 }
 
 /** The circuit of a provider that failed lately. A provider without one is closed and clean. */

@@ -175,6 +175,35 @@ export interface LimitCharge {
 /** Of what cost nothing. */
 export const NO_AMOUNTS: SettledAmounts = { requests: 0, tokens: 0, usd: 0 };
 
+/** What each rule is charged for what one provider did; rules that are charged nothing left out. */
+export function chargesOf(
+  holds: readonly LimitHold[],
+  amounts: SettledAmounts,
+  provider: string,
+): readonly LimitCharge[] {
+  return holds.flatMap(({ rule, subject, unit, providers }) => {
+    const amount = amounts[unit];
+    const isItsOwn = providers === undefined || providers.includes(provider);
+    return isItsOwn && amount > 0 ? [{ rule, subject, unit, amount }] : [];
+  });
+}
+
+/** Tokens as limits on tokens count them: by the Model's multipliers, rounded up. */
+export function weightedTokens(
+  usage: { readonly input: number; readonly output: number },
+  multiplier: { readonly input: number; readonly output: number } = { input: 1, output: 1 },
+): number {
+  return Math.ceil(usage.input * multiplier.input + usage.output * multiplier.output);
+}
+
+/** `7 requests`, `1200 tokens`, `$0.0021`: dollars to four digits behind the point, or as many as tell it from nothing. */
+export function amountInWords(unit: LimitUnit, amount: number): string {
+  if (unit !== 'usd') return `${String(Math.ceil(amount))} ${unit}`;
+  const dollars = amount / NANO_USD;
+  if (dollars === 0 || dollars >= 0.0001) return `$${String(Math.round(dollars * 1e4) / 1e4)}`;
+  return `$${dollars.toFixed(9).replace(/0+$/, '')}`;
+}
+
 /** A counter as admins see it. */
 export interface LimitUsage {
   readonly rule: string;

@@ -3,7 +3,7 @@ import { matchesPattern } from './pattern.ts';
 import type { Snapshot, SnapshotRole, SnapshotTeam } from './snapshot.ts';
 
 /** What clients do on the gateway, as opposed to the admin API. */
-const CLIENT_PERMISSIONS: readonly Permission[] = [
+export const CLIENT_PERMISSIONS: readonly Permission[] = [
   'models:use',
   'mcp:connect',
   'agents:use',

@@ -17,7 +17,7 @@ export function weightOf(entry: DirectoryEntry): number {
     case 'key':
       return 1 + Math.floor(((entry.key.models?.length ?? 0) + (entry.key.tools?.length ?? 0)) / 8);
     case 'user':
-      return 1 + Math.floor((entry.user.groups.length + entry.user.roles.length) / 8);
+      return 1 + Math.floor((entry.user.groups.length + (entry.user.claimGroups?.length ?? 0)) / 8);
     case 'issuer-keys':
       return 1 + 4 * entry.issuerKeys.keys.length;
     case 'revocation':
@@ -75,6 +75,7 @@ function isUser(value: unknown): boolean {
     isRecord(value) &&
     typeof value['id'] === 'string' &&
     isTexts(value['groups']) &&
+    isOptionalList(value['claimGroups']) &&
     isTexts(value['roles']) &&
     (value['disabled'] === undefined || typeof value['disabled'] === 'boolean')
   );
@@ -84,6 +85,7 @@ function isIssuerKeys(value: unknown): boolean {
   return (
     isRecord(value) &&
     typeof value['provider'] === 'string' &&
+    typeof value['issuer'] === 'string' &&
     Array.isArray(value['keys']) &&
     value['keys'].every((key) => isRecord(key) && typeof key['kty'] === 'string')
   );

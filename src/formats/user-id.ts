@@ -7,6 +7,11 @@ import type { WarningList } from './warnings.ts';
 const MAX_USER_LENGTH = 64;
 
 /** An identifier that fits: a long one becomes its SHA-256 in hex, which tells users apart just as well. */
+export function fittedUser(user: string): string {
+  return user.length <= MAX_USER_LENGTH ? user : createHash('sha256').update(user).digest('hex');
+}
+
+/** The same for a user whom the client named. */
 export function fitUser(request: HubRequest, warnings: WarningList): string | undefined {
   const { user } = request;
   if (user === undefined || user.length <= MAX_USER_LENGTH) return user;
@@ -14,5 +19,5 @@ export function fitUser(request: HubRequest, warnings: WarningList): string | un
     fieldName(request.format, 'user'),
     `Identifiers may have ${String(MAX_USER_LENGTH)} characters here: its SHA-256 was sent.`,
   );
-  return createHash('sha256').update(user).digest('hex');
+  return fittedUser(user);
 }

@@ -30,6 +30,7 @@ const RESET_AFTER_HEADERS = 'upstream_reset_after_response_started';
 const RESET_BEFORE_HEADERS = 'upstream_reset_before_response_started';
 /** Details of answers that came from the upstream, rather than from Envoy itself. */
 const VIA_UPSTREAM = 'via_upstream';
+const SWITCHED_PROTOCOLS = 101;
 
 /** Details that the processor gives to an answer of its own: the code of why it refused. */
 const OWN_ANSWER = /^limen_([a-z_]+)/;
@@ -68,6 +69,8 @@ export function errorCodeOfEntry(
 
   const refused = errorCodeOf(OWN_ANSWER.exec(details)?.[1]);
   if (refused !== undefined) return refused;
+  // A WebSocket ends as either side wishes.
+  if (status === SWITCHED_PROTOCOLS && !has(TOO_LATE)) return '';
   if (has(CLIENT_LEFT) || details.startsWith('downstream_remote')) return reported ?? 'client_disconnected';
   if (details.startsWith(RESET_AFTER_HEADERS) || (answered && has(BROKEN))) return 'upstream_reset';
   if (reported !== undefined) return reported;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { LimitHold } from '../core/limits.ts';
+import type { LimitCharge, LimitHold } from '../core/limits.ts';
 import type { FailedAttempt, GatewayLogRow, Intent, RequestContext } from '../core/ledger.ts';
 import { ERROR_STATUS } from '../core/errors.ts';
 import { priceSchema } from '../core/price-schema.ts';
@@ -9,18 +9,28 @@ const amount = z.number().nonnegative().catch(0);
 
 const traceSchema = z.array(z.tuple([z.string(), z.string(), z.string(), z.string(), z.string()])).catch([]);
 
+const unitSchema = z.enum(['requests', 'tokens', 'usd']);
+
 const holdSchema = z.object({
   rule: z.string(),
   subject: z.string(),
   counter: z.string(),
-  unit: z.enum(['requests', 'tokens', 'usd']),
+  unit: unitSchema,
   limit: z.number(),
   window: z.number().optional(),
   ends: z.number().optional(),
   reserved: z.number(),
-  provider: z.string().optional(),
+  providers: z.array(z.string()).optional(),
   alerts: z.array(z.number()).catch([]),
 }) satisfies z.ZodType<LimitHold>;
+
+const chargeSchema = z.object({
+  rule: z.string(),
+  subject: z.string(),
+  unit: unitSchema,
+  amount,
+}) satisfies z.ZodType<LimitCharge>;
+const chargesSchema = z.array(chargeSchema).optional().catch(undefined);
 
 /**
  * What the ledger reads of an Intent. It is read by whatever version runs when it is settled, so all but the
@@ -107,6 +117,9 @@ const rowSchema: z.ZodType<GatewayLogRow> = z.object({
   responseBytes: amount,
   snapshot: text,
   trace: traceSchema,
+  charges: chargesSchema,
+  overrun: z.array(z.string()).optional().catch(undefined),
+  cutOffTokens: amount.optional(),
 });
 
 const attemptSchema: z.ZodType<FailedAttempt> = z.object({
@@ -128,6 +141,7 @@ const attemptSchema: z.ZodType<FailedAttempt> = z.object({
   costUsd: amount,
   durationMs: amount,
   retryAfterSeconds: amount,
+  charges: chargesSchema,
 });
 
 /** What the ledger reads of an Intent. */

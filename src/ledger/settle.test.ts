@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { AccessLogEntry } from './access-log-entry.ts';
 import { makeUsage } from '../core/usage.ts';
+import type { TraceLine } from '../core/trace.ts';
 import { OutputEstimator } from './estimator.ts';
 import type { SettleContext } from './records.ts';
 import { settleFromAccessLog } from './settle.ts';
@@ -294,6 +295,57 @@ describe('settleFromAccessLog', () => {
       tokenUsage: { status: 'complete', inputTokens: 5, outputTokens: 5 },
     });
     expect(row).toMatchObject({ costUsd: 0, providerModel: 'fast', usage: { total: 10 } });
+  });
+});
+
+describe('what rules are charged', () => {
+  const hold = { limit: 1, alerts: [], counter: 'c', subject: 'ada' } as const;
+  const holds = [
+    { ...hold, rule: 'month', unit: 'usd', reserved: 3_000_000 },
+    { ...hold, rule: 'tokens', unit: 'tokens', reserved: 5000 },
+    { ...hold, rule: 'of-claude', unit: 'requests', reserved: 1, providers: ['claude'], subject: 'claude' },
+    { ...hold, rule: 'of-other', unit: 'requests', reserved: 1, providers: ['other'], subject: 'other' },
+  ] as const;
+  const limited = { ...context, holds, multiplier: { input: 1, output: 2.5 } };
+  const complete = { status: 'complete', inputTokens: 1000, outputTokens: 7 } as const;
+
+  it('is the truth, weighted and rounded up, in place of what was reserved', () => {
+    const { row, amounts } = settle({ context: JSON.stringify(limited), tokenUsage: complete });
+    expect(amounts).toEqual({ requests: 1, tokens: 1018, usd: 1_070_000 });
+    expect(row.charges).toEqual([
+      { rule: 'month', subject: 'ada', unit: 'usd', amount: 1_070_000 },
+      { rule: 'tokens', subject: 'ada', unit: 'tokens', amount: 1018 },
+      { rule: 'of-claude', subject: 'claude', unit: 'requests', amount: 1 },
+    ]);
+    expect(row.trace).toEqual([
+      ['settle', 'month', 'ada', 'settled', 'reserved $0.003, settled $0.0011'],
+      ['settle', 'tokens', 'ada', 'settled', 'reserved 5000 tokens, settled 1018 tokens'],
+      ['settle', 'of-claude', 'claude', 'settled', 'reserved 1 requests, settled 1 requests'],
+      ['settle', 'of-other', 'other', 'released', 'reserved 1 requests'],
+    ]);
+  });
+
+  it('is nothing for what was not used', () => {
+    const unused = { status: 503, attempts: 0, upstreamCluster: '', details: 'no_healthy_upstream' };
+    const { row } = settle({ context: JSON.stringify(limited), ...unused });
+    expect(row.charges).toBeUndefined();
+    expect(row.trace.map(([, , , outcome]) => outcome)).toEqual(Array(4).fill('released'));
+  });
+
+  it('names the rule that cut an answer off, whose usage was counted', () => {
+    const cut: TraceLine = ['limit', 'month', 'ada', 'cut', '$4.99 of $5'];
+    const usage = makeUsage({ input: 20, output: 130 });
+    const { row } = settle({
+      context: JSON.stringify({ ...limited, trace: [['identify', '', '', 'allowed', ''], cut] }),
+      response: JSON.stringify({ usage, usageSource: 'counted', cutOffTokens: 130 }),
+    });
+    expect(row).toMatchObject({
+      errorCode: '',
+      usageSource: 'counted',
+      cutOffTokens: 130,
+      usage: { input: 20, output: 130 },
+    });
+    expect(row.trace[2]).toEqual(['cutOff', 'month', 'ada', 'cut', 'ended after 130 tokens of output']);
   });
 });
 

@@ -1,6 +1,15 @@
-import { targetAmong, targetOfCluster } from '../core/gateway-names.ts';
+import { BACKEND_ROUTE, backendOfCluster, targetAmong, targetOfCluster } from '../core/gateway-names.ts';
 import type { GatewayLogRow, LedgerSettlement, UsageSource } from '../core/ledger.ts';
-import { NANO_USD, type SettledAmounts } from '../core/limits.ts';
+import {
+  amountInWords,
+  chargesOf,
+  NANO_USD,
+  weightedTokens,
+  type LimitCharge,
+  type LimitHold,
+  type SettledAmounts,
+} from '../core/limits.ts';
+import type { TraceLine } from '../core/trace.ts';
 import { makeUsage, priceUsd, type Usage } from '../core/usage.ts';
 import type { AccessLogEntry, EnvoyTokenUsage } from './access-log-entry.ts';
 import type { OutputEstimator } from './estimator.ts';
@@ -38,9 +47,13 @@ export function settleFromAccessLog(
   const target =
     context.targets.find((one) => one.cluster === entry.upstreamCluster) ??
     (cluster && targetAmong(context.targets, cluster));
-  const provider = cluster?.provider ?? '';
+  const provider = cluster?.provider ?? backendOfCluster(entry.upstreamCluster) ?? '';
   const report = readLegReport(entry.response);
   const { usage, source } = chargeOf(entry, context, report, dependencies.estimator);
+  const { cutOffTokens } = report ?? {};
+  const costUsd = target?.price === undefined ? 0 : priceUsd(usage, target.price);
+  const amounts = amountsOf(usage, costUsd, context);
+  const charges = chargesOf(context.holds, amounts, provider);
   const row: GatewayLogRow = {
     requestId: context.requestId,
     revision: 2,
@@ -60,26 +73,46 @@ export function settleFromAccessLog(
     errorCode: errorCodeOfEntry(entry, report),
     usage,
     usageSource: source,
-    costUsd: target?.price === undefined ? 0 : priceUsd(usage, target.price),
+    costUsd,
     cache: context.cache ?? '',
     timeToFirstTokenMs: entry.firstUpstreamByteMs ?? 0,
     durationMs: entry.durationMs,
     limenMicros: context.limenMicros,
     responseBytes: entry.responseBytes,
     snapshot: context.snapshot,
-    trace: context.trace,
+    trace: [
+      ...context.trace,
+      ...(cutOffTokens === undefined ? [] : [cutOffLine(context.trace, cutOffTokens)]),
+      ...context.holds.map((hold) => settleLine(hold, charges)),
+    ],
+    ...(charges.length === 0 ? {} : { charges }),
+    ...(cutOffTokens === undefined ? {} : { cutOffTokens }),
   };
-  return { row, intentId: context.intentId, holds: context.holds, amounts: amountsOf(row, context) };
+  return { row, intentId: context.intentId, holds: context.holds, amounts };
 }
 
 /** What the rules are charged for the try that answered. */
-function amountsOf({ usage, costUsd }: GatewayLogRow, { multiplier }: SettleContext): SettledAmounts {
-  const { input, output } = multiplier ?? { input: 1, output: 1 };
+function amountsOf(usage: Usage, costUsd: number, { multiplier }: SettleContext): SettledAmounts {
   return {
     requests: 1,
-    tokens: Math.ceil(usage.input * input + usage.output * output),
+    tokens: weightedTokens(usage, multiplier),
     usd: Math.ceil(costUsd * NANO_USD),
   };
+}
+
+/** The rule that cut is the one that said so at admission. */
+function cutOffLine(trace: readonly TraceLine[], tokens: number): TraceLine {
+  const [, rule, subject] = trace.find(([, , , outcome]) => outcome === 'cut') ?? ['', '', ''];
+  return ['cutOff', rule, subject, 'cut', `ended after ${String(tokens)} tokens of output`];
+}
+
+function settleLine(hold: LimitHold, charges: readonly LimitCharge[]): TraceLine {
+  const { rule, subject, unit, reserved } = hold;
+  const charge = charges.find((one) => one.rule === rule && one.subject === subject && one.unit === unit);
+  const reservedWords = `reserved ${amountInWords(unit, reserved)}`;
+  if (charge === undefined) return ['settle', rule, subject, 'released', reservedWords];
+  const settled = `settled ${amountInWords(unit, charge.amount)}`;
+  return ['settle', rule, subject, 'settled', `${reservedWords}, ${settled}`];
 }
 
 /** Charged once: by the best witness there is, in this order. */
@@ -89,8 +122,8 @@ function chargeOf(
   report: LegReport | undefined,
   estimator: OutputEstimator,
 ): Charge {
-  // No provider charges for counting.
-  if (context.format === 'count_tokens') return NOTHING;
+  // No provider charges for counting, and other services have no tokens.
+  if (context.format === 'count_tokens' || context.format === BACKEND_ROUTE) return NOTHING;
   const told = providerUsage(entry, report);
   if (told !== undefined) {
     if (entry.status < 400) estimator.learn(context, entry.responseBytes, told.output);

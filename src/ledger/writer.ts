@@ -88,8 +88,10 @@ export class LedgerWriter {
   async writeBatch(waitMs: number): Promise<number> {
     const taken = await this.#take(waitMs);
     if (taken.length === 0) return 0;
-    const rows = this.#readable(taken, 'row', readRow);
-    const attempts = this.#readable(taken, 'attempt', readAttempt);
+    const rows = this.#readable(taken, 'row', readRow).map(([row, { overrun }]) =>
+      overrun === undefined || overrun.length === 0 ? row : { ...row, overrun },
+    );
+    const attempts = this.#readable(taken, 'attempt', readAttempt).map(([attempt]) => attempt);
     if (attempts.length > 0) await this.#insert(() => this.#store.insertAttempts(attempts));
     if (rows.length > 0) await this.#insert(() => this.#store.insert(rows));
     this.#observer.rowsWritten(rows.length);
@@ -114,11 +116,12 @@ export class LedgerWriter {
     taken: readonly QueuedRow[],
     kind: QueuedRow['kind'],
     read: (json: string) => Row | undefined,
-  ): Row[] {
-    return taken.flatMap(({ id, json, kind: itsKind }) => {
+  ): (readonly [Row, QueuedRow])[] {
+    return taken.flatMap((queued): (readonly [Row, QueuedRow])[] => {
+      const { id, json, kind: itsKind } = queued;
       if (itsKind !== kind) return [];
       const row = read(json);
-      if (row !== undefined) return [row];
+      if (row !== undefined) return [[row, queued]];
       this.#observer.rowUnreadable();
       this.#logger.error({ id }, 'a queued ledger row cannot be read and is dropped');
       return [];

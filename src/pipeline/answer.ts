@@ -29,12 +29,7 @@ export interface Answer {
 }
 
 /** @param authenticate `www-authenticate`, where other credentials would mend it */
-export function refusal(
-  format: Format,
-  error: LimenError,
-  requestId: string,
-  authenticate?: string,
-): Answer {
+export function refusal(format: Format, error: LimenError, requestId: string, authenticate?: string): Answer {
   return {
     kind: 'answer',
     status: error.status,

@@ -121,7 +121,7 @@ describe('previous_response_id', () => {
     expect((await front.answer(RESPONSES, body)).status).toBe(413);
   });
 
-  it.each(['GET', 'DELETE', 'POST'])('is all that refers to an answer: %s finds none', (method) => {
+  it.each(['GET', 'DELETE', 'POST'])('is all that refers to an answer: %s finds none', async (method) => {
     const answer = await new Front({ snapshot: storing }).head('/v1/responses/resp_1', { method });
     expect(answer.kind === 'answer' && [answer.status, jsonOf(answer.body)]).toMatchObject([
       404,

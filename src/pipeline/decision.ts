@@ -1,6 +1,7 @@
 import type { Admission, KeepAnswer } from '../core/ledger.ts';
 import { ownerOf, type Principal } from '../core/principal.ts';
 import type { Snapshot, SnapshotModel } from '../core/snapshot.ts';
+import type { TraceLine } from '../core/trace.ts';
 import { carriesReasoning } from '../providers/translate.ts';
 import { authorize, useOfModel } from '../stages/authorize.ts';
 import { resolveModel, resolveTargets, unknownModel, withoutOpenCircuits } from '../stages/route.ts';
@@ -18,6 +19,7 @@ import {
   type Known,
   type WholeRequest,
 } from './forward.ts';
+import { admitWithinLimits, costOf, largestOutput, withinRoom } from './limits.ts';
 import { modelNames } from './listing.ts';
 import type { Inspection } from './operations.ts';
 import { clientQuery } from './upstream-path.ts';
@@ -41,7 +43,7 @@ export async function decide(
   known.intent = { ...known.intent, model: model.name };
   authorize(snapshot, principal, useOfModel(snapshot, model), known.trace);
 
-  const targets = operation.suited(resolveTargets(snapshot, model, dependencies.priceOf));
+  const targets = operation.suited(resolveTargets(snapshot, model, principal, dependencies.priceOf));
   const counts = known.intent.format === 'count_tokens';
   if (counts && operation.format !== undefined && (targets.length === 0 || carriesReasoning(body))) {
     const answer = await countedAnswer(operation.format.decodeRequest(body, inspection));
@@ -53,29 +55,46 @@ export async function decide(
       ? readConversation(body, inspection.topLevel, snapshot.gateway.responses.storeSeconds)
       : undefined;
   const cache = counts ? undefined : cacheOf(request, inspection, model, conversation);
-  const admission = await dependencies.ledger.admit({
+  const continues = conversation?.previousId !== undefined;
+  const ask = {
     intent: { ...known.intent, price: targets[0]?.address.price },
     providers: [...new Set(targets.map(({ provider }) => provider))],
-    limits: [],
-    outputTokens: 0,
+    outputTokens: largestOutput(request, inspection, model),
     foundIsAnswer: cache?.mayAnswer === true,
     ...(conversation === undefined
       ? {}
       : conversationWish(conversation, ownerOf(principal), head.requestId, body, inspection.topLevel)),
     ...(cache?.mayAnswer === true ? { wanted: cache.key } : {}),
-  });
-  known.intentId = admission.intentId;
+  };
+  const admission = await admitWithinLimits(
+    {
+      head,
+      snapshot,
+      principal,
+      surface: 'model',
+      model: model.name,
+      // No provider charges for counting.
+      cost: counts ? undefined : costOf(request, model, targets, known.intent.inputEstimate, continues),
+      ask,
+    },
+    known,
+    dependencies,
+  );
 
   const exposeUsage = inspection.includeUsage || model.usageChunk === 'show';
   if (cache?.mayAnswer === true && admission.found !== undefined) {
     const hit = readHit(admission.found, request, inspection, known, exposeUsage);
     if (hit !== undefined) {
+      known.trace.push(cacheLine(model, 'hit'));
       const context = endedContext(known, millisecondsOf(request, dependencies));
-      return { ...hit, context: { ...context, cache: 'hit' } };
+      const headers = { ...hit.headers, ...known.rateLimits };
+      return { ...hit, headers, context: { ...context, cache: 'hit' } };
     }
   }
-  const left = withoutOpenCircuits(targets, admission.open, model.name);
-  const whole = withEarlierItems(request, inspection, conversation, admission);
+  if (cache !== undefined) known.trace.push(cacheLine(model, cache.mayAnswer ? 'miss' : 'passed by'));
+  const left = withoutOpenCircuits(targets, admission.closed, model.name);
+  const longer = withEarlierItems(request, inspection, conversation, admission);
+  const whole = { ...longer, ...withinRoom(request, longer, left, admission) };
   known.intent = {
     ...known.intent,
     inputEstimate: Math.ceil(whole.body.length / BODY_BYTES_PER_TOKEN),
@@ -85,6 +104,10 @@ export async function decide(
     known,
     dependencies,
   );
+}
+
+function cacheLine({ name, cache }: SnapshotModel, outcome: string): TraceLine {
+  return ['cache', name, cache?.scope ?? '', outcome, `kept ${cache?.ttlSeconds ?? 0} s`];
 }
 
 function findModel(snapshot: Snapshot, principal: Principal, asked: string): SnapshotModel {

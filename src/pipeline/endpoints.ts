@@ -1,3 +1,4 @@
+import { BACKEND_ROUTE, BACKENDS_PATH } from '../core/gateway-names.ts';
 import type { ClientFormatName } from '../formats/hub.ts';
 import type { RequestHead } from './answer.ts';
 
@@ -10,6 +11,8 @@ export type Endpoint =
   | { readonly kind: 'count_tokens' }
   /** All models, or the one that is named. */
   | { readonly kind: 'models'; readonly format: ClientFormatName; readonly name: string | undefined }
+  /** Another service, and the path below its name. */
+  | { readonly kind: 'backend'; readonly name: string; readonly rest: string }
   /** An answer that was given before. */
   | { readonly kind: 'stored_response' }
   | { readonly kind: 'nothing'; readonly format: ClientFormatName };
@@ -28,6 +31,8 @@ const GOOGLE_HEADERS = ['x-goog-api-key', 'x-goog-api-client'] as const;
 
 export function findEndpoint(head: RequestHead, path: string): Endpoint {
   if (Object.hasOwn(BY_PATH, path)) return BY_PATH[path] ?? { kind: 'nothing', format: 'chat' };
+  const backend = backendOf(path);
+  if (backend !== undefined) return backend;
   if (path.startsWith('/v1/responses/')) return { kind: 'stored_response' };
   const models = MODELS_PATH.exec(path);
   const name = models?.groups?.['name'] ?? '';
@@ -36,6 +41,16 @@ export function findEndpoint(head: RequestHead, path: string): Endpoint {
   const format = formatOfAsker(head, path);
   if (models === null) return { kind: 'nothing', format };
   return { kind: 'models', format, name: name === '' ? undefined : decodedName(name) };
+}
+
+/** As Envoy's route for them matches: the path itself, and what is below it. */
+function backendOf(path: string): Extract<Endpoint, { kind: 'backend' }> | undefined {
+  if (path !== BACKENDS_PATH && !path.startsWith(`${BACKENDS_PATH}/`)) return undefined;
+  const below = path.slice(BACKENDS_PATH.length + 1);
+  const slash = below.indexOf('/');
+  return slash === -1
+    ? { kind: 'backend', name: below, rest: '' }
+    : { kind: 'backend', name: below.slice(0, slash), rest: below.slice(slash) };
 }
 
 /** Whose API a client speaks where the path does not tell. */
@@ -61,6 +76,8 @@ export function operationName(endpoint: Endpoint): string {
     case 'embeddings':
     case 'count_tokens':
       return endpoint.kind;
+    case 'backend':
+      return BACKEND_ROUTE;
     case 'stored_response':
       return 'responses';
     default:

@@ -1,6 +1,7 @@
 import type { EnvoyCapabilities } from '../core/capabilities.ts';
 import { CLUSTER_HEADER, CREDENTIAL_HEADERS, type RouteName } from '../core/gateway-names.ts';
 import type { ConversionNote, Intent, KeepAnswer, Ledger, RequestContext } from '../core/ledger.ts';
+import type { LimitHold } from '../core/limits.ts';
 import { ownerOf, type Principal } from '../core/principal.ts';
 import type { Snapshot, SnapshotModel } from '../core/snapshot.ts';
 import type { TraceLine } from '../core/trace.ts';
@@ -18,6 +19,7 @@ import type { CacheUse } from './answer-cache.ts';
 import type { RequestHead } from './answer.ts';
 import { Attempt } from './attempt.ts';
 import { droppedFields } from './dropped.ts';
+import { identityFields } from './identity.ts';
 import type { Inspection, Operation } from './operations.ts';
 import { upstreamPath } from './upstream-path.ts';
 
@@ -26,9 +28,13 @@ export interface Forward {
   readonly kind: 'forward';
   readonly route: RouteName;
   readonly context: RequestContext;
+  /** Who asks, where one of the providers wants to know (IDENTITY_HEADERS). */
+  readonly identity: Readonly<Record<string, string>> | undefined;
   readonly groups: readonly ClusterGroup[];
   readonly setHeaders: Readonly<Record<string, string>>;
   readonly removeHeaders: readonly string[];
+  /** `x-ratelimit-*`, for the client. */
+  readonly rateLimits: Readonly<Record<string, string>> | undefined;
   readonly body: Buffer;
 }
 
@@ -42,6 +48,8 @@ export interface DecisionDependencies {
   /** Monotonic milliseconds. */
   readonly elapsed: () => number;
   readonly random: () => number;
+  /** Told of each request whose limits could not be checked, and what became of it. */
+  readonly onLimitsUnchecked?: (outcome: 'allowed' | 'refused') => void;
 }
 
 /** A request whose body is there. */
@@ -66,6 +74,10 @@ export interface Known {
   intentId: string;
   /** Every decision, in order; checkpoints append to it. */
   readonly trace: TraceLine[];
+  /** What rules have reserved for it. */
+  holds?: readonly LimitHold[];
+  /** `x-ratelimit-*`, for the client. */
+  rateLimits?: Readonly<Record<string, string>>;
 }
 
 export interface ForwardedRequest {
@@ -78,6 +90,8 @@ export interface ForwardedRequest {
   readonly keep: KeepAnswer | undefined;
   readonly cache: CacheUse | undefined;
   readonly exposeUsage: boolean;
+  /** The stream ends with so many tokens; undefined: where the provider ends it. */
+  readonly cutOffTokens: number | undefined;
 }
 
 /** The request as it leaves for the providers: routed, edited in place where all get the same, with its context. */
@@ -99,12 +113,14 @@ export function forward(
       framing: inspection.framing,
       includeUsage: inspection.includeUsage,
       usageMustBeAsked: operation.format?.createUsageStrip !== undefined,
-      keepsAnswer: keep !== undefined,
+      keepsAnswer: keep !== undefined || forwarded.cutOffTokens !== undefined,
       mustConvert: carriesReasoning(body),
     },
     (target) => operation.shapeOf(target, inspection),
     { capabilities, attempts },
   );
+  const chosen = forwarded.targets.map(({ provider }) => provider).join(', ');
+  known.trace.push(['route', `model/${model.name}`, chosen, 'chosen', plan.route]);
   const planned: RequestContext = {
     ...known.intent,
     intentId: known.intentId,
@@ -120,13 +136,17 @@ export function forward(
     embeddingEncoding: inspection.encoding,
     limenMicros: 0,
     trace: known.trace,
-    holds: [],
+    holds: known.holds ?? [],
+    multiplier: model.multiplier,
+    cutOffTokens: forwarded.cutOffTokens,
   };
+  known.trace.push(routeLine(plan, model));
   const sent = upstreamRequest(forwarded, plan, planned, dependencies);
   return {
     kind: 'forward',
     route: plan.route,
     groups: plan.groups,
+    identity: asksWho(snapshot, forwarded.targets) ? identityFields(request.principal) : undefined,
     body: sent.body,
     context: {
       ...planned,
@@ -145,6 +165,15 @@ export function forward(
       (name) => !Object.hasOwn(sent.setHeaders, name),
     ),
   };
+}
+
+function asksWho({ providers }: Snapshot, targets: readonly ResolvedTarget[]): boolean {
+  return targets.some(({ provider }) => providers[provider]?.identityHeaders === true);
+}
+
+function routeLine({ route, mode, targets }: RoutePlan, model: SnapshotModel): TraceLine {
+  const order = targets.map((target) => `${target.provider}/${target.model}`).join(', ');
+  return ['route', model.name, route, mode, order];
 }
 
 /**
@@ -207,7 +236,10 @@ export function millisecondsOf(request: WholeRequest, { elapsed }: DecisionDepen
 }
 
 /** Of a request that reaches no upstream; its row is made of this. */
-export function endedContext({ intent, intentId, trace }: Known, milliseconds: number): RequestContext {
+export function endedContext(
+  { intent, intentId, trace, holds = [] }: Known,
+  milliseconds: number,
+): RequestContext {
   return {
     ...intent,
     intentId,
@@ -219,7 +251,7 @@ export function endedContext({ intent, intentId, trace }: Known, milliseconds: n
     failoverOn: 'responseHeaders',
     limenMicros: Math.round(milliseconds * 1000),
     trace,
-    holds: [],
+    holds,
   };
 }
 

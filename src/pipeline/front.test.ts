@@ -189,12 +189,12 @@ describe('FrontPipeline', () => {
     ['/v1/embeddings', 'chat', { error: { code: 'missing_api_key' } }],
     ['/v1/messages/count_tokens', 'messages', { type: 'error', error: { type: 'authentication_error' } }],
     ['/v1beta/models', 'gemini', { error: { code: 401, status: 'UNAUTHENTICATED' } }],
-  ])('answers %s without a key in the words of %s', (path, _format, body) => {
+  ])('answers %s without a key in the words of %s', async (path, _format, body) => {
     const answer = await new Front().head(path, { header: () => undefined });
     expect(answer.kind === 'answer' && jsonOf(answer.body)).toMatchObject(body);
   });
 
-  it('has nothing elsewhere', () => {
+  it('has nothing elsewhere', async () => {
     const answer = await new Front().head('/v1/elsewhere', { method: 'POST', endOfStream: false });
     expect(answer.kind === 'answer' && answer.status).toBe(404);
   });

@@ -8,7 +8,9 @@ import {
   readCredential,
   type IdentifierDependencies,
 } from '../stages/identify.ts';
+import { credentialQuery, withoutCredential } from '../stages/backend.ts';
 import { errorFormat, refusal, tooLarge, type Answer, type RequestHead } from './answer.ts';
+import { decideBackend, type BackendRequest, type ForwardHead } from './backend.ts';
 import { noStoredResponses } from './conversation.ts';
 import { BODY_BYTES_PER_TOKEN, decide } from './decision.ts';
 import { findEndpoint, operationName, type Endpoint } from './endpoints.ts';
@@ -44,6 +46,9 @@ export interface FrontDependencies extends DecisionDependencies, IdentifierDepen
   readonly snapshot: () => Snapshot | undefined;
 }
 
+/** What is known of a request when its head was read. */
+export type HeadDecision = Answer | ReadBody | ForwardHead;
+
 /** A request of which nothing but its head is there. */
 interface Asked {
   readonly head: RequestHead;
@@ -65,10 +70,11 @@ export class FrontPipeline {
   }
 
   /**
-   * Answers by the head alone where that is enough; a promise only for a token whose issuer's key must be waited for.
+   * Decides by the head alone where that is enough; a promise for other services, and for a token whose issuer's key
+   * must be waited for.
    * Never throws, never rejects.
    */
-  onHead(head: RequestHead): Answer | ReadBody | Promise<Answer | ReadBody> {
+  onHead(head: RequestHead): HeadDecision | Promise<HeadDecision> {
     const [path, query] = splitOnce(head.path, '?');
     const endpoint = findEndpoint(head, path);
     const asked = { head, path, query, endpoint, started: this.#dependencies.elapsed() };
@@ -79,18 +85,25 @@ export class FrontPipeline {
         throw new LimenError('unavailable', 'The gateway is starting. Try again shortly.');
       if (path === '/health/ready') return readiness(snapshot);
       if (isMetadataPath(path)) return protectedResource(snapshot, head, path);
-      const credential = readCredential((header) => head.header(header), query);
+      const header = (wanted: string): string | undefined => head.header(wanted);
+      const isBackend = endpoint.kind === 'backend';
+      const credential = readCredential(header, isBackend ? credentialQuery(header, query) : query);
+      const identified = isBackend ? { ...asked, query: withoutCredential(query, credential) } : asked;
       const principal = this.#identifier.identify(credential, snapshot);
       return principal instanceof Promise
-        ? principal.then((known) => this.#onIdentified(asked, snapshot, known)).catch(refuse)
-        : this.#onIdentified(asked, snapshot, principal);
+        ? principal.then((known) => this.#onIdentified(identified, snapshot, known)).catch(refuse)
+        : this.#onIdentified(identified, snapshot, principal);
     } catch (error) {
       return refuse(error);
     }
   }
 
   /** Throws what is nobody's row. */
-  #onIdentified(asked: Asked, snapshot: Snapshot, principal: Principal): Answer | ReadBody {
+  #onIdentified(
+    asked: Asked,
+    snapshot: Snapshot,
+    principal: Principal,
+  ): HeadDecision | Promise<HeadDecision> {
     const { head, path, query, endpoint } = asked;
     if (endpoint.kind === 'models') return listModels({ ...endpoint, query }, snapshot, principal, head);
     if (endpoint.kind === 'stored_response') throw noStoredResponses();
@@ -105,6 +118,9 @@ export class FrontPipeline {
       intentId: '',
       trace: [identifiedLine(principal)],
     };
+    if (endpoint.kind === 'backend') {
+      return this.#decideBackend({ ...asked, ...endpoint, snapshot, principal }, known);
+    }
     const request = {
       head,
       path,
@@ -119,9 +135,7 @@ export class FrontPipeline {
       refusedAnswer(error, known, beforeBody, challenge(error, publicUrl(snapshot, head)));
     if (head.method !== 'POST' || head.endOfStream) {
       const wanted = `Send a POST request with a JSON body to ${path}.`;
-      return refuse(
-        new LimenError('invalid_request', wanted, head.method === 'POST' ? {} : { status: 405 }),
-      );
+      return refuse(new LimenError('invalid_request', wanted, head.method === 'POST' ? {} : { status: 405 }));
     }
     const maxBytes = snapshot.gateway.limits.requestBody;
     if (Number(head.header('content-length') ?? '0') > maxBytes) return refuse(tooLarge(maxBytes));
@@ -132,6 +146,21 @@ export class FrontPipeline {
       refuse,
       decide: (body) => this.#decideOrRefuse({ ...request, body, started: elapsed() }, known),
     };
+  }
+
+  async #decideBackend(request: BackendRequest, known: Known): Promise<Answer | ForwardHead> {
+    try {
+      return await decideBackend(request, known, this.#dependencies);
+    } catch (thrown) {
+      const error = toLimenError(thrown);
+      const milliseconds = this.#dependencies.elapsed() - request.started;
+      return refusedAnswer(
+        error,
+        known,
+        milliseconds,
+        challenge(error, publicUrl(request.snapshot, request.head)),
+      );
+    }
   }
 
   async #decideOrRefuse(request: WholeRequest, beforeBody: Known): Promise<Answer | Forward> {
@@ -179,8 +208,10 @@ function refusedAnswer(
   authenticate: string | undefined,
 ): Answer {
   const { format, requestId } = known.intent;
+  const refused = refusal(errorFormat(format), error, requestId, authenticate);
   return {
-    ...refusal(errorFormat(format), error, requestId, authenticate),
+    ...refused,
+    headers: { ...refused.headers, ...known.rateLimits },
     context: endedContext(known, milliseconds),
   };
 }

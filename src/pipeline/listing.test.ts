@@ -7,7 +7,7 @@ const many = Object.fromEntries(
 const crowd = { snapshot: { ...SNAPSHOT, models: many } };
 const ANTHROPIC = { 'anthropic-version': '2023-06-01' };
 
-function body(front: Front, path: string, headers: Record<string, string> = {}): unknown {
+async function body(front: Front, path: string, headers: Record<string, string> = {}): Promise<unknown> {
   const answer = await front.head(path, { headers: { authorization: 'Bearer tw-key', ...headers } });
   return answer.kind === 'answer' ? jsonOf(answer.body) : undefined;
 }
@@ -19,60 +19,62 @@ describe('the list of models', () => {
     ['/v1/models/f%61st', 200],
     ['/v1/models/quick', 200],
     ['/v1beta/models/flash', 200],
-  ])('answers %s with %i', (path, status) => {
+  ])('answers %s with %i', async (path, status) => {
     const answer = await new Front().head(path);
     expect(answer.kind === 'answer' && answer.status).toBe(status);
   });
 
-  it('has the shape of whichever API asks', () => {
+  it('has the shape of whichever API asks', async () => {
     const models = { fast: model('fast', ['openai']), flash: model('flash', ['gemini']) };
     const front = new Front({ snapshot: { ...SNAPSHOT, models } });
-    expect(body(front, '/v1/models')).toMatchObject({
+    expect(await body(front, '/v1/models')).toMatchObject({
       object: 'list',
       data: [{ id: 'fast', object: 'model' }, {}],
     });
-    expect(body(front, '/v1/models', ANTHROPIC)).toMatchObject({
+    expect(await body(front, '/v1/models', ANTHROPIC)).toMatchObject({
       data: [{ type: 'model' }, {}],
       has_more: false,
     });
-    expect(body(front, '/v1beta/models')).toMatchObject({ models: [{ name: 'models/fast' }, {}] });
-    expect(body(front, '/v1/models', { authorization: '', 'x-goog-api-key': 'tw-key' })).toHaveProperty(
+    expect(await body(front, '/v1beta/models')).toMatchObject({ models: [{ name: 'models/fast' }, {}] });
+    expect(await body(front, '/v1/models', { authorization: '', 'x-goog-api-key': 'tw-key' })).toHaveProperty(
       'models',
     );
-    expect(body(front, '/v1/models/quick')).toMatchObject({ id: 'quick', owned_by: 'openai' });
-    expect(body(front, '/v1beta/models/flash')).toMatchObject({ name: 'models/flash' });
+    expect(await body(front, '/v1/models/quick')).toMatchObject({ id: 'quick', owned_by: 'openai' });
+    expect(await body(front, '/v1beta/models/flash')).toMatchObject({ name: 'models/flash' });
   });
 
-  it('shows no model that the key may not use, not even by an alias', () => {
+  it('shows no model that the key may not use, not even by an alias', async () => {
     const front = new Front({ key: { models: ['claude'] } });
-    expect(body(front, '/v1/models')).toMatchObject({ data: [{ id: 'claude' }] });
-    expect(body(front, '/v1/models/quick')).toMatchObject({ error: { code: 'model_not_found' } });
+    expect(await body(front, '/v1/models')).toMatchObject({ data: [{ id: 'claude' }] });
+    expect(await body(front, '/v1/models/quick')).toMatchObject({ error: { code: 'model_not_found' } });
   });
 
-  it('pages as Anthropic does', () => {
+  it('pages as Anthropic does', async () => {
     const front = new Front(crowd);
-    expect(body(front, '/v1/models?limit=2', ANTHROPIC)).toMatchObject({
+    expect(await body(front, '/v1/models?limit=2', ANTHROPIC)).toMatchObject({
       data: [{ id: 'm0' }, { id: 'm1' }],
       has_more: true,
       first_id: 'm0',
       last_id: 'm1',
     });
-    expect(body(front, '/v1/models?limit=40&after_id=m19', ANTHROPIC)).toMatchObject({ has_more: false });
-    expect(body(front, '/v1/models?limit=2&before_id=m5', ANTHROPIC)).toMatchObject({
+    expect(await body(front, '/v1/models?limit=40&after_id=m19', ANTHROPIC)).toMatchObject({
+      has_more: false,
+    });
+    expect(await body(front, '/v1/models?limit=2&before_id=m5', ANTHROPIC)).toMatchObject({
       data: [{ id: 'm3' }, { id: 'm4' }],
       has_more: true,
     });
-    expect(body(front, '/v1/models?limit=0', ANTHROPIC)).toMatchObject({ type: 'error' });
+    expect(await body(front, '/v1/models?limit=0', ANTHROPIC)).toMatchObject({ type: 'error' });
   });
 
-  it('pages as Gemini does', () => {
+  it('pages as Gemini does', async () => {
     const front = new Front(crowd);
-    const first = body(front, '/v1beta/models');
+    const first = await body(front, '/v1beta/models');
     expect(first).toMatchObject({ nextPageToken: '50' });
-    const rest = body(front, '/v1beta/models?pageToken=50');
+    const rest = await body(front, '/v1beta/models?pageToken=50');
     expect(rest).toHaveProperty('models.0.name', 'models/m50');
     expect(rest).not.toHaveProperty('nextPageToken');
-    expect(body(front, '/v1beta/models?pageToken=x')).toMatchObject({
+    expect(await body(front, '/v1beta/models?pageToken=x')).toMatchObject({
       error: { status: 'INVALID_ARGUMENT' },
     });
   });

@@ -9,9 +9,10 @@ import { mayUseModel } from '../stages/authorize.ts';
 import { resolveModel, unknownModel } from '../stages/route.ts';
 import { JSON_HEADERS, type Answer, type RequestHead } from './answer.ts';
 
-/** `/health/ready`: there is a snapshot, and a provider in it. */
+/** `/health/ready`: there is a snapshot, and a provider or another service in it. */
 export function readiness(snapshot: Snapshot): Answer {
-  const ready = Object.keys(snapshot.providers).length > 0;
+  const { providers, backends } = snapshot;
+  const ready = Object.keys(providers).length > 0 || Object.keys(backends).length > 0;
   return {
     kind: 'answer',
     status: ready ? 200 : 503,

@@ -1,9 +1,7 @@
 import { LimenError } from '../core/errors.ts';
+import { METADATA_PATH } from '../core/gateway-names.ts';
 import type { Snapshot } from '../core/snapshot.ts';
 import { JSON_HEADERS, type Answer, type RequestHead } from './answer.ts';
-
-/** Where clients learn who issues tokens for this gateway (RFC 9728, section 3). */
-export const METADATA_PATH = '/.well-known/oauth-protected-resource';
 
 /** A host and its port, as they may stand in a quoted string. */
 const HOST = /^[A-Za-z0-9._-]{1,253}(:\d{1,5})?$|^\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?$/;
@@ -46,7 +44,10 @@ function scopesOf(snapshot: Snapshot): readonly string[] {
   if (known !== undefined) return known;
   const accesses = [
     ...Object.values(snapshot.models).map(({ access }) => access),
-    ...Object.values(snapshot.backends).flatMap(({ routes }) => routes.map(({ access }) => access)),
+    ...Object.values(snapshot.backends).flatMap(({ access, routes }) => [
+      access,
+      ...routes.map((route) => route.access),
+    ]),
   ];
   const gathered = [...new Set(accesses.flatMap((access) => access?.scopes ?? []))].sort((left, right) =>
     left < right ? -1 : 1,

@@ -1,11 +1,12 @@
 import { LimenError } from '../core/errors.ts';
-import { CONTEXT_NAMESPACE, type RouteName } from '../core/gateway-names.ts';
+import { BACKEND_ROUTE, CONTEXT_NAMESPACE, IDENTITY_FIELD, type RouteName } from '../core/gateway-names.ts';
 import type { RequestContext } from '../core/ledger.ts';
 import type { ProcessorProtocol } from '../envoy-protocol/codecs.ts';
 import type { HttpHeaders, ProcessingRequest, ProcessingResponse } from '../envoy-protocol/messages.ts';
 import { jsonToStruct } from '../envoy-protocol/values.ts';
 import { errorFormat, tooLarge, type Answer } from '../pipeline/answer.ts';
-import type { Forward, FrontPipeline, ReadBody } from '../pipeline/front.ts';
+import type { ForwardHead } from '../pipeline/backend.ts';
+import type { Forward, FrontPipeline, HeadDecision, ReadBody } from '../pipeline/front.ts';
 import type { Exchange, LegHandler } from './exchange.ts';
 import { clusterOrder, headerMutation, HeaderView, immediateResponse } from './replies.ts';
 
@@ -29,13 +30,18 @@ export class BytesInFlight {
 function contextMetadata(
   context: RequestContext,
   route?: RouteName,
+  identity?: Readonly<Record<string, string>>,
+  rateLimits?: Readonly<Record<string, string>>,
 ): Pick<ProcessingResponse, 'dynamicMetadata'> {
   const fields = {
     id: context.requestId,
     // Envoy's own answers take their shape by it.
-    format: errorFormat(context.format).name,
+    format: context.format === BACKEND_ROUTE ? BACKEND_ROUTE : errorFormat(context.format).name,
     context: JSON.stringify(context),
     ...(route === undefined ? {} : { route }),
+    ...(identity === undefined ? {} : { [IDENTITY_FIELD]: identity }),
+    // Envoy puts them into the response, which no worker need see.
+    ...rateLimits,
   };
   return { dynamicMetadata: jsonToStruct({ [CONTEXT_NAMESPACE]: fields }) };
 }
@@ -89,8 +95,9 @@ export class FrontLeg implements LegHandler {
     return this.#onDecidedHead(result);
   }
 
-  #onDecidedHead(result: Answer | ReadBody): Promise<void> | undefined {
+  #onDecidedHead(result: HeadDecision): Promise<void> | undefined {
     if (result.kind === 'answer') return this.#answer(result);
+    if (result.kind === 'forward head') return this.#forwardHead(result);
     this.#reading = result;
     return undefined;
   }
@@ -125,7 +132,7 @@ export class FrontLeg implements LegHandler {
 
   async #forward(forward: Forward): Promise<void> {
     const { exchange, protocol } = this.#options;
-    const { context, route } = forward;
+    const { context, route, identity, rateLimits } = forward;
     await exchange.send({
       requestHeaders: {
         response: {
@@ -133,7 +140,7 @@ export class FrontLeg implements LegHandler {
           clearRouteCache: true,
         },
       },
-      ...contextMetadata(context, route),
+      ...contextMetadata(context, route, identity, rateLimits),
       typedDynamicMetadata: clusterOrder(protocol, forward.groups),
     });
     // Trailers end here: with an answer to them Envoy 1.40 would send the body that it keeps for retries again.
@@ -141,6 +148,19 @@ export class FrontLeg implements LegHandler {
     // The answer needs no worker: with the exchange ended, Envoy carries it alone.
     exchange.finish();
     this.#release();
+  }
+
+  /** Envoy has the body, and carries it alone from here on. */
+  async #forwardHead(forward: ForwardHead): Promise<void> {
+    const { exchange } = this.#options;
+    const { context, route, identity, rateLimits, setHeaders, removeHeaders } = forward;
+    await exchange.send({
+      requestHeaders: {
+        response: { headerMutation: headerMutation(setHeaders, removeHeaders), clearRouteCache: true },
+      },
+      ...contextMetadata(context, route, identity, rateLimits),
+    });
+    exchange.finish();
   }
 
   async #answer(answer: Answer): Promise<void> {

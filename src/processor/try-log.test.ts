@@ -42,7 +42,20 @@ const CONTEXT: RequestContext = {
   ],
   limenMicros: 1,
   trace: [],
-  holds: [],
+  holds: [
+    { rule: 'month', subject: 'u', counter: 'c', unit: 'usd', limit: 1, reserved: 9, alerts: [] },
+    {
+      rule: 'of-b',
+      subject: 'b',
+      counter: 'd',
+      unit: 'tokens',
+      limit: 1,
+      reserved: 9,
+      providers: ['b'],
+      alerts: [],
+    },
+  ],
+  multiplier: { input: 1, output: 2 },
 };
 
 /** An entry as it comes over the wire: what is left out has its default. */
@@ -127,6 +140,9 @@ describe('the log of failed tries', () => {
         costUsd: 0,
         durationMs: 250,
         retryAfterSeconds: 7,
+        intentId: 'i',
+        holds: CONTEXT.holds,
+        amounts: { requests: 0, tokens: 0, usd: 0 },
       },
     ]);
     expect(log.read(request('end', 2))).toEqual([]);
@@ -165,8 +181,11 @@ describe('the log of failed tries', () => {
     const [first, unknown, unsent] = log.read(request('end', 4));
     expect(first).toMatchObject({ mayBeBilled: true });
     expect(first?.costUsd).toBeCloseTo((50 * 2 + 100 * 10) / 1e6, 12);
+    expect(first?.charges).toEqual([{ rule: 'month', subject: 'u', unit: 'usd', amount: 1_100_000 }]);
     expect(unknown).toMatchObject({ mayBeBilled: true, costUsd: 0 });
+    expect(unknown?.charges).toEqual([{ rule: 'of-b', subject: 'b', unit: 'tokens', amount: 250 }]);
     expect(unsent).toMatchObject({ mayBeBilled: false, costUsd: 0 });
+    expect(unsent?.charges).toBeUndefined();
   });
 
   test.each([

@@ -1,7 +1,13 @@
-import { CONTEXT_NAMESPACE, OUTCOME_HEADER, targetOfCluster, TRY_ID_HEADER } from '../core/gateway-names.ts';
+import {
+  backendOfCluster,
+  CONTEXT_NAMESPACE,
+  OUTCOME_HEADER,
+  targetOfCluster,
+  TRY_ID_HEADER,
+} from '../core/gateway-names.ts';
 import type { ChargedAttempt, FailedAttempt, RequestContext, RequestTarget } from '../core/ledger.ts';
-import { NANO_USD, NO_AMOUNTS } from '../core/limits.ts';
-import { makeUsage, priceUsd } from '../core/usage.ts';
+import { chargesOf, NANO_USD, NO_AMOUNTS, weightedTokens, type SettledAmounts } from '../core/limits.ts';
+import { makeUsage, priceUsd, type Usage } from '../core/usage.ts';
 import {
   ACCESS_LOG_TYPE,
   type AccessLogCommon,
@@ -95,6 +101,8 @@ export class TryLog {
 
 /** Undefined for a try whose answer went on to the client. */
 function readTry(entry: HttpAccessLogEntry, common: AccessLogCommon): LoggedTry | undefined {
+  // Other services have one try, which is in the row.
+  if (backendOfCluster(common.upstreamCluster) !== undefined) return undefined;
   const requestId = entry.request?.requestHeaders[TRY_ID_HEADER];
   const status = entry.response?.responseCode?.value ?? 0;
   if (requestId === undefined || (status > 0 && status < 400)) return undefined;
@@ -143,23 +151,38 @@ function attempts(
 ): readonly ChargedAttempt[] {
   return tries.slice(told, known).map(({ cluster, ...logged }, index) => {
     const target = context?.targets.find((candidate) => candidate.cluster === cluster);
-    const costUsd = logged.mayBeBilled ? costOf(context, target) : 0;
+    const provider = targetOfCluster(cluster)?.provider ?? '';
+    const usage = logged.mayBeBilled ? mostUsed(context, target) : undefined;
+    const costUsd = usage === undefined || target?.price === undefined ? 0 : priceUsd(usage, target.price);
+    const amounts = amountsOf(usage, costUsd, context);
+    const holds = context?.holds ?? [];
+    const charges = chargesOf(holds, amounts, provider);
     return {
       ...logged,
       ordinal: told + index + 1,
-      provider: targetOfCluster(cluster)?.provider ?? '',
+      provider,
       providerModel: target?.model ?? '',
       costUsd,
       intentId: context?.intentId ?? '',
-      holds: context?.holds ?? [],
-      amounts: { ...NO_AMOUNTS, usd: Math.ceil(costUsd * NANO_USD) },
+      holds,
+      amounts,
+      ...(charges.length === 0 ? {} : { charges }),
     };
   });
 }
 
 /** The input as estimated, and as much output as a provider gives where nobody says otherwise. */
-function costOf(context: RequestContext | undefined, target: RequestTarget | undefined): number {
-  if (context === undefined || target?.price === undefined) return 0;
-  const usage = { input: context.inputEstimate, output: target.defaultMaxOutputTokens };
-  return priceUsd(makeUsage(usage), target.price);
+function mostUsed(context: RequestContext | undefined, target: RequestTarget | undefined): Usage | undefined {
+  if (context === undefined || target === undefined) return undefined;
+  return makeUsage({ input: context.inputEstimate, output: target.defaultMaxOutputTokens });
+}
+
+function amountsOf(
+  usage: Usage | undefined,
+  costUsd: number,
+  context: RequestContext | undefined,
+): SettledAmounts {
+  if (usage === undefined) return NO_AMOUNTS;
+  const tokens = weightedTokens(usage, context?.multiplier);
+  return { requests: 0, tokens, usd: Math.ceil(costUsd * NANO_USD) };
 }

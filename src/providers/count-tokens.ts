@@ -8,7 +8,8 @@ import { apiFor, type TranslationTarget } from './translate.ts';
  * in the path (Google Cloud docs, "Count tokens for Claude models").
  */
 export function countTokensApi(target: TranslationTarget): ProviderApi | undefined {
-  const api = apiFor(target, 'messages', false, 'sse');
+  // Nobody's name is asked for here.
+  const api = apiFor({ ...target, user: undefined }, 'messages', false, 'sse');
   if (api.format !== 'messages') return undefined;
   if (target.type === 'anthropic') return { ...api, path: `${api.path}/count_tokens` };
   if (target.type !== 'vertex') return undefined;

@@ -33,6 +33,7 @@ import {
   foreignHeaders,
   refuseLosses,
   type TranslationTarget,
+  userEdits,
 } from './translate.ts';
 import { vertexEmbeddings } from './vertex/embeddings.ts';
 
@@ -48,7 +49,9 @@ const EMBEDDINGS: Readonly<Record<ProviderType, EmbeddingsOf>> = {
 
 /** How a target makes embeddings. Throws invalid_request where it makes none. */
 export function embeddingsApiFor(target: TranslationTarget): EmbeddingsApi {
-  return EMBEDDINGS[providerOf(target.type).type](target);
+  const api = EMBEDDINGS[providerOf(target.type).type](target);
+  if (target.user === undefined || api.conversion !== undefined) return api;
+  return { ...api, edits: new Map([...api.edits, ...userEdits(target.user, 'embeddings')]) };
 }
 
 /**

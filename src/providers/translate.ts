@@ -1,11 +1,12 @@
 import { LimenError } from '../core/errors.ts';
 import { holdsSealed, openRequest } from '../formats/carry.ts';
 import type { RequestInspection, RequestRoute, StreamFraming } from '../formats/format.ts';
-import type { ClientFormatName, HubRequest } from '../formats/hub.ts';
+import type { ClientFormatName, FormatName, HubRequest } from '../formats/hub.ts';
 import { FORMATS, WIRE_FORMATS } from '../formats/index.ts';
 import { editTopLevel } from '../formats/json/edit.ts';
 import { scanTopLevel } from '../formats/json/scan.ts';
 import { type ReasoningCarrier, SEALED_PREFIX } from '../formats/reasoning.ts';
+import { fittedUser } from '../formats/user-id.ts';
 import { type ConversionWarning, WarningList } from '../formats/warnings.ts';
 import { fitDialect } from './dialect.ts';
 import { PROVIDERS, providerOf } from './index.ts';
@@ -20,6 +21,8 @@ export interface TranslationTarget {
   /** Path of the provider's base URL, without a slash at its end: `/v1` or empty. */
   readonly basePath: string;
   readonly options: ProviderOptions;
+  /** The verified user, where the provider is to be told. */
+  readonly user?: string | undefined;
 }
 
 /** Which API of its provider a request goes to. */
@@ -29,8 +32,26 @@ export function apiFor(
   stream: boolean,
   framing: StreamFraming,
 ): ProviderApi {
-  const { model, basePath, options } = target;
-  return providerOf(target.type).api({ clientFormat, model, stream, framing, basePath, options });
+  const { model, basePath, options, user } = target;
+  const api = providerOf(target.type).api({ clientFormat, model, stream, framing, basePath, options });
+  return user === undefined
+    ? api
+    : { ...api, edits: new Map([...api.edits, ...userEdits(user, api.format)]) };
+}
+
+/** Names the verified user in the place of whatever the client said, in the formats that have a field for it. */
+export function userEdits(user: string, format: FormatName | 'embeddings'): ReadonlyMap<string, string> {
+  const fitted = fittedUser(user);
+  switch (format) {
+    case 'chat':
+    case 'responses':
+    case 'embeddings':
+      return new Map([['user', JSON.stringify(fitted)]]);
+    case 'messages':
+      return new Map([['metadata', JSON.stringify({ user_id: fitted })]]);
+    default:
+      return new Map();
+  }
 }
 
 /**

@@ -1,4 +1,7 @@
-import { SIGNATURE_ALGORITHMS, type IdentityProviderResource } from '../config/resources/identity-provider.ts';
+import {
+  SIGNATURE_ALGORITHMS,
+  type IdentityProviderResource,
+} from '../config/resources/identity-provider.ts';
 import type { DeclaredIssuer, IssuerKeySource } from '../config/secrets.ts';
 import type { JsonWebKey } from '../core/json-web-key.ts';
 import type { SnapshotIdentityProvider } from '../core/snapshot.ts';

@@ -13,9 +13,7 @@ export function compileProvider(resource: ProviderResource): SnapshotProvider[] 
 }
 
 /** By the names of their SnapshotProviders: what each sends its requests with. */
-export function declaredCredentials(
-  resource: ProviderResource,
-): (readonly [string, DeclaredCredential])[] {
+export function declaredCredentials(resource: ProviderResource): (readonly [string, DeclaredCredential])[] {
   return withTenants(resource).flatMap(({ name, spec }) => {
     const credential = declaredCredential(spec);
     return credential === undefined ? [] : [[name, credential] as const];
@@ -54,7 +52,7 @@ function compileOne(
     tenant,
     tenantsOnly: spec.tenantsOnly ? true : undefined,
     identityHeaders: spec.identityHeaders,
-    subjectAsUser: spec.subjectAsUser,
+    subjectAsUser: spec.subjectAsUser ?? false,
     type: spec.type,
     scheme,
     host,

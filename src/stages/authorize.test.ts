@@ -1,39 +1,157 @@
 import { describe, expect, it } from 'vitest';
-import type { Snapshot } from '../core/snapshot.ts';
-import { authorizeModel } from './authorize.ts';
+import type { Principal } from '../core/principal.ts';
+import type { Snapshot, SnapshotAccess, SnapshotRole } from '../core/snapshot.ts';
+import type { TraceLine } from '../core/trace.ts';
+import { modelOf, principal, SNAPSHOT } from './__fixtures__/snapshot.ts';
+import { authorize, mayUseModel, useOfBackend, useOfModel } from './authorize.ts';
 
-describe('authorizeModel', () => {
-  const key = { id: 'k', hash: '', user: 'ann' };
-  const snapshot: Snapshot = {
-    version: 'v',
-    gateway: {
-      trust: { hops: 0, internalRanges: [] },
-      cors: { allowOrigins: [] },
-      limits: { requestBody: 1, bytesInFlightPerWorker: 1 },
-      timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
-      retries: { attempts: 1, maxRetryAfterSeconds: 1 },
-      circuitBreaker: { failures: 0, openSeconds: 1 },
-      responses: { storeSeconds: 0 }, access: { keyRoles: ['developer'] }, workflowHeaders: [],
+function role(name: string, more: Partial<SnapshotRole> = {}): SnapshotRole {
+  return { name, permissions: ['models:use'], users: [], groups: [], ...more };
+}
+
+const snapshot: Snapshot = {
+  ...SNAPSHOT,
+  aliases: { quick: 'gpt-4o-mini', other: 'claude' },
+  roles: {
+    ...SNAPSHOT.roles,
+    'mini-only': role('mini-only', { models: ['gpt-*-mini'] }),
+    'by-alias': role('by-alias', { models: ['quick'] }),
+    reader: role('reader', { permissions: ['models:use', 'requests:read'], models: [] }),
+  },
+  teams: {
+    small: {
+      name: 'small',
+      members: [],
+      groups: [],
+      managers: [],
+      roles: [],
+      models: ['gpt-*'],
     },
-    providers: {},
-    models: {},
-    aliases: { quick: 'gpt-4o-mini', other: 'claude' },
-    prefixes: [], roles: {}, teams: {}, identityProviders: {}, limits: [], backends: {},
+  },
+};
+
+/** How the use of a model was decided: the line of its trace, and the error. */
+function decide(
+  who: Partial<Principal>,
+  name = 'gpt-4o-mini',
+  access?: SnapshotAccess,
+): { line: TraceLine | undefined; error: unknown } {
+  const trace: TraceLine[] = [];
+  const model = modelOf(name, { access });
+  try {
+    authorize(snapshot, principal(who), useOfModel(snapshot, model), trace);
+    return { line: trace[0], error: undefined };
+  } catch (error) {
+    return { line: trace[0], error };
+  }
+}
+
+describe('the use of a model', () => {
+  it('is allowed by a role, and the trace says which', () => {
+    expect(decide({})).toEqual({
+      line: ['authorize', 'role/developer', 'gpt-4o-mini', 'allowed', 'models:use'],
+      error: undefined,
+    });
+    // Of several roles any one is enough.
+    expect(decide({ roles: ['viewer', 'by-alias', 'mini-only'] }).line?.[1]).toBe('role/by-alias');
+  });
+
+  const refusals: readonly (readonly [string, Partial<Principal>, string, string, string])[] = [
+    ['nobody has a role', { roles: [] }, 'roles', 'not_allowed', 'models:use'],
+    ['roles are not there any more', { roles: ['gone'] }, 'roles', 'not_allowed', 'models:use'],
+    ['no role has the permission', { roles: ['viewer'] }, 'roles', 'not_allowed', 'models:use'],
+    ['a role is named like a member of Object', { roles: ['__proto__'] }, 'roles', 'not_allowed', 'models'],
+    ['the credential is not for it', { surfaces: ['admin', 'mcp'] }, 'surfaces', 'not_allowed', 'model'],
+    ['the key is bound', { permissions: ['mcp:connect'] }, 'key/k', 'not_allowed', 'models:use'],
+    ['the key has a list', { models: ['claude'] }, 'key/k', 'model_not_allowed', "API key's list"],
+    ['the list of the key is empty', { models: [] }, 'key/k', 'model_not_allowed', "API key's list"],
+    ['the role has an empty list', { roles: ['reader'] }, 'role/reader', 'model_not_allowed', 'list'],
+  ];
+  it.each(refusals)('is refused where %s', (_case, who, rule, code, word) => {
+    const { line, error } = decide(who);
+    expect(line?.slice(0, 4)).toEqual(['authorize', rule, 'gpt-4o-mini', 'refused']);
+    expect(error).toMatchObject({ code, status: 403, message: expect.stringContaining(word) });
+  });
+
+  it('needs the list of the role, of the key and of the team at once', () => {
+    expect(decide({ roles: ['mini-only'], models: ['gpt-*'], team: 'small' }).error).toBeUndefined();
+    expect(decide({ roles: ['mini-only'] }, 'claude').line?.[1]).toBe('role/mini-only');
+    expect(decide({ team: 'small' }, 'claude').line?.[1]).toBe('team/small');
+    // A team that no resource declares has no list.
+    expect(decide({ team: 'undeclared' }, 'claude').error).toBeUndefined();
+  });
+
+  it('takes an alias in a list for the model behind it, and for no other', () => {
+    expect(decide({ models: ['quick'] }).error).toBeUndefined();
+    expect(decide({ roles: ['by-alias'] }).error).toBeUndefined();
+    expect(decide({ models: ['quick'] }, 'claude').error).toMatchObject({ code: 'model_not_allowed' });
+  });
+
+  it.each(['GPT-4o-mini', 'gpt-4o-mini ', 'gpt-4o-mіni', 'ｇpt-4o-mini', 'gpt-4o-mini\u200b'])(
+    'has no other spelling: %j',
+    (name) => {
+      expect(decide({ models: ['gpt-4o-mini'] }, name).error).toMatchObject({ code: 'model_not_allowed' });
+    },
+  );
+});
+
+describe('what a model asks for itself', () => {
+  const met: Partial<Principal> = {
+    roles: ['developer'],
+    groups: ['red'],
+    team: 'a',
+    tenant: 't',
+    features: ['plan:pro'],
+    scopes: ['use', 'more', 'extra'],
+  };
+  const access: SnapshotAccess = {
+    roles: ['admin', 'developer'],
+    groups: ['red', 'blue'],
+    teams: ['a', 'b'],
+    tenants: ['t'],
+    features: ['plan:pro', 'plan:max'],
+    scopes: ['use', 'more'],
   };
 
-  it('lets a key without a list use every model', () => {
-    expect(() => authorizeModel(snapshot, key, 'any')).not.toThrow();
+  it('must all be met', () => {
+    expect(decide(met, 'm', access).error).toBeUndefined();
   });
 
-  it('refuses what is not on the list, and everything where the list is empty', () => {
-    expect(() => authorizeModel(snapshot, { ...key, models: ['gpt-*'] }, 'claude')).toThrow(
-      expect.objectContaining({ code: 'model_not_allowed', status: 403 }),
-    );
-    expect(() => authorizeModel(snapshot, { ...key, models: [] }, 'gpt-4o')).toThrow();
+  it.each([
+    ['roles', { roles: ['mini-only', 'team-manager'] }, 'not_allowed', 'the role admin or developer'],
+    ['groups', { groups: ['Red'] }, 'not_allowed', 'the group red or blue'],
+    ['teams', { team: undefined }, 'not_allowed', 'the team a or b'],
+    ['tenants', { tenant: 'T' }, 'not_allowed', 'the tenant t'],
+    ['features', { features: ['plan'] }, 'not_allowed', 'the feature plan:pro or plan:max'],
+    ['scopes', { scopes: ['use'] }, 'insufficient_scope', 'the scope more'],
+  ] as const)('is refused without its %s, in words', (list, without, code, words) => {
+    const { line, error } = decide({ ...met, ...without }, 'm', access);
+    expect(line?.slice(0, 4)).toEqual(['authorize', `access/${list}`, 'm', 'refused']);
+    expect(error).toMatchObject({ code, status: 403, message: expect.stringContaining(words) });
   });
 
-  it('takes an alias on the list for the model behind it, and for no other', () => {
-    expect(() => authorizeModel(snapshot, { ...key, models: ['quick'] }, 'gpt-4o-mini')).not.toThrow();
-    expect(() => authorizeModel(snapshot, { ...key, models: ['quick'] }, 'claude')).toThrow();
+  it('names all scopes that would do, for the client to ask for', () => {
+    expect(decide({ ...met, scopes: [] }, 'm', access).error).toMatchObject({ scopes: ['use', 'more'] });
+  });
+
+  it('hides what may not be used from lists', () => {
+    expect(mayUseModel(snapshot, principal(met), modelOf('m', { access }))).toBe(true);
+    expect(mayUseModel(snapshot, principal(), modelOf('m', { access }))).toBe(false);
+  });
+});
+
+describe('the use of a backend', () => {
+  const narrow: Snapshot = {
+    ...snapshot,
+    roles: { narrow: role('narrow', { permissions: ['backends:use'], backends: ['wiki'] }) },
+  };
+  const decideBackend = (who: Partial<Principal>, name: string) => () =>
+    authorize(narrow, principal({ roles: ['narrow'], ...who }), useOfBackend(name, undefined), []);
+
+  it('needs its right on the backend, whatever the lists of models say', () => {
+    expect(decideBackend({ models: [] }, 'wiki')).not.toThrow();
+    expect(decideBackend({}, 'calendar')).toThrow(expect.objectContaining({ code: 'not_allowed' }));
+    expect(decideBackend({ surfaces: ['model'] }, 'wiki')).toThrow();
+    expect(decideBackend({ roles: [] }, 'wiki')).toThrow();
   });
 });

@@ -158,8 +158,8 @@ export function useOfModel(snapshot: Snapshot, { name, access }: SnapshotModel):
   };
 }
 
-/** The use of a backend, by the access that its route asks for. */
-export function useOfBackend(name: string, access: SnapshotAccess): AskedRight {
+/** The use of a backend, by the access that it, or one of its routes, asks for. */
+export function useOfBackend(name: string, access: SnapshotAccess | undefined): AskedRight {
   return {
     surface: 'backend',
     permission: 'backends:use',

@@ -3,7 +3,7 @@ import {
   DEFAULT_SURFACES,
   SURFACES,
   type Directory,
-  type SightingReporter,
+  type IdentityReports,
   type VirtualKey,
 } from '../core/access.ts';
 import { LimenError } from '../core/errors.ts';
@@ -69,7 +69,8 @@ function equal(left: string, right: string): boolean {
 export interface IdentifierDependencies {
   readonly directory: Directory;
   readonly tokens: TokenVerifier;
-  readonly sightings: SightingReporter;
+  /** Told of the users of tokens, and that a key was used. */
+  readonly reports: Pick<IdentityReports, 'keyUsed' | 'userSeen'>;
   /** Unix time in milliseconds. */
   readonly now: () => number;
 }
@@ -147,11 +148,11 @@ export class Identifier {
   }
 
   #tellOfKey(key: VirtualKey): void {
-    const { sightings, now } = this.#dependencies;
+    const { reports, now } = this.#dependencies;
     const time = now();
     if (time - (this.#toldOfKey.get(key) ?? -Infinity) < KEY_SIGHTING_MS) return;
     this.#toldOfKey.set(key, time);
-    sightings.keyUsed(key.id, time);
+    reports.keyUsed(key.id, time);
   }
 
   #tellOfUser({ provider, user: id, email, name, groups, tenant }: VerifiedToken): void {
@@ -162,8 +163,8 @@ export class Identifier {
     if (this.#toldOfUser.size >= MOST_REMEMBERED_USERS && oldest !== undefined)
       this.#toldOfUser.delete(oldest);
     this.#toldOfUser.set(id, said);
-    const { sightings, now } = this.#dependencies;
-    sightings.userSeen({ id, provider, email, name, groups, tenant, seenAt: now() });
+    const { reports, now } = this.#dependencies;
+    reports.userSeen({ id, provider, email, name, groups, tenant, seenAt: now() });
   }
 }
 

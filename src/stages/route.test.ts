@@ -26,7 +26,9 @@ function provider(name: string, type: string, basePath = '/v1'): SnapshotProvide
     serverName: `${name}.example`,
     connectTimeoutSeconds: 5,
     defaultMaxOutputTokens: 1024,
-    resource: name, identityHeaders: false, subjectAsUser: false,
+    resource: name,
+    identityHeaders: false,
+    subjectAsUser: false,
     options: { region: name },
   };
 }
@@ -72,7 +74,9 @@ const snapshot: Snapshot = {
     timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
     retries: { attempts: 3, maxRetryAfterSeconds: 10 },
     circuitBreaker: { failures: 5, openSeconds: 30 },
-    responses: { storeSeconds: 0 }, access: { keyRoles: ['developer'] }, workflowHeaders: [],
+    responses: { storeSeconds: 0 },
+    access: { keyRoles: ['developer'] },
+    workflowHeaders: [],
   },
   providers: {
     a: provider('a', 'openai'),
@@ -81,9 +85,17 @@ const snapshot: Snapshot = {
     anthropic: provider('anthropic', 'anthropic'),
   },
   models,
-  aliases: { alias: 'plain' },
-  prefixes: [{ prefix: 'gpt-', provider: 'a' }], roles: {}, teams: {}, identityProviders: {}, limits: [], backends: {},
+  aliases: { alias: 'plain', 'gpt-own': 'plain' },
+  prefixes: [{ prefix: 'gpt-', provider: 'a' }],
+  roles: {},
+  teams: {},
+  identityProviders: {},
+  limits: [],
+  backends: {},
 };
+
+/** Of no tenant. */
+const NOBODY = { user: 'ada' };
 
 const priceOf = (type: string, name: string) =>
   type === 'openai' && name === 'gpt-new' ? { input: 3, output: 4 } : undefined;
@@ -119,7 +131,7 @@ function plan(
   } = {},
 ) {
   const targets = withoutOpenCircuits(
-    resolveTargets(snapshot, models[name], priceOf),
+    resolveTargets(snapshot, models[name], NOBODY, priceOf),
     more.open ?? new Map(),
     name,
   );
@@ -144,6 +156,13 @@ describe('resolveModel', () => {
       '__proto__',
       'constructor',
       '',
+      'PLAIN',
+      'plаin',
+      'plain ',
+      'plain\u200b',
+      'ｐlain',
+      'gpt-é',
+      'gpt-Own',
     ]) {
       expect(resolveModel(snapshot, name)).toBeUndefined();
     }
@@ -167,7 +186,7 @@ describe('a model of which all targets are sent the same request in another form
   it('is converted by each try where they differ, or where its beginning is watched', () => {
     expect(plan('mixed', foreign).convertsOnce).toBe(false);
     const watched = planRoute(
-      resolveTargets(snapshot, models.plain, priceOf),
+      resolveTargets(snapshot, models.plain, NOBODY, priceOf),
       { ...models.plain, failoverOn: 'firstEvent' },
       { ...foreign, stream: true },
       shapeOf,
@@ -191,20 +210,59 @@ describe('unknownModel', () => {
 describe('resolveTargets', () => {
   it('has the usual price where no resource says one', () => {
     const byPrefix = resolveModel(snapshot, 'gpt-new');
-    const [target] = byPrefix === undefined ? [] : resolveTargets(snapshot, byPrefix, priceOf);
+    const [target] = byPrefix === undefined ? [] : resolveTargets(snapshot, byPrefix, NOBODY, priceOf);
     expect(target?.address).toMatchObject({ model: 'gpt-new', price: { input: 3, output: 4 } });
+  });
+
+  const shared = { ...provider('a', 'openai'), tenantsOnly: true };
+  const own = { ...provider('a@acme', 'openai'), resource: 'a', tenant: 'acme', tenantsOnly: true };
+  const withTenant: Snapshot = {
+    ...snapshot,
+    providers: { ...snapshot.providers, a: shared, 'a@acme': own },
+  };
+  const names = (tenant?: string) =>
+    resolveTargets(withTenant, models.mixed, { user: 'ada', tenant }, priceOf).map(
+      ({ address }) => address.provider,
+    );
+
+  it("puts a tenant's own account in the place of the shared one, and nobody else's", () => {
+    expect(names('acme')).toContain('a@acme');
+    expect(names('acme')).not.toContain('a');
+    for (const other of [undefined, 'other', 'ACME', 'acme@acme', '__proto__']) {
+      expect(names(other)).toEqual(['anthropic']);
+    }
+  });
+
+  it('refuses whoever has no account of their own where nothing else is left', () => {
+    const targets = [{ provider: 'a', priority: 0, weight: 1 }];
+    const only = model('only', targets);
+    expect(() => resolveTargets(withTenant, only, { user: 'ada', tenant: 'other' }, priceOf)).toThrow(
+      expect.objectContaining({ code: 'not_allowed', status: 403 }),
+    );
+    expect(resolveTargets(withTenant, only, { user: 'ada', tenant: 'acme' }, priceOf)).toMatchObject([
+      { provider: 'a@acme', address: { provider: 'a@acme' } },
+    ]);
+  });
+
+  it('tells the verified user to those providers alone that ask for it', () => {
+    const asks = { ...snapshot.providers['b'], ...provider('b', 'openai'), subjectAsUser: true };
+    const some: Snapshot = { ...snapshot, providers: { ...snapshot.providers, b: asks } };
+    const told = resolveTargets(some, models.alike, { user: 'ada' }, priceOf).map(
+      ({ address }) => address.user,
+    );
+    expect(told).toEqual([undefined, 'ada', undefined]);
   });
 
   it('says so where no provider is left', () => {
     const orphan = model('orphan', [{ provider: 'gone', priority: 0, weight: 1 }]);
-    expect(() => resolveTargets(snapshot, orphan, priceOf)).toThrow(
+    expect(() => resolveTargets(snapshot, orphan, NOBODY, priceOf)).toThrow(
       expect.objectContaining({ code: 'unavailable' }),
     );
   });
 });
 
 describe('withoutOpenCircuits', () => {
-  const targets = resolveTargets(snapshot, models.alike, priceOf);
+  const targets = resolveTargets(snapshot, models.alike, NOBODY, priceOf);
 
   it('leaves out whose circuit is open', () => {
     const left = withoutOpenCircuits(targets, new Map([['a', 9]]), 'alike');

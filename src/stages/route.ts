@@ -9,7 +9,8 @@ import {
 } from '../core/gateway-names.ts';
 import type { RequestTarget } from '../core/ledger.ts';
 import { nearestNames } from '../core/nearest.ts';
-import type { Snapshot, SnapshotModel, SnapshotTarget } from '../core/snapshot.ts';
+import type { Principal } from '../core/principal.ts';
+import type { Snapshot, SnapshotModel, SnapshotProvider, SnapshotTarget } from '../core/snapshot.ts';
 import type { Price } from '../core/usage.ts';
 
 /** How one provider is sent a request: what it must agree in with others for all to be sent the same bytes. */
@@ -86,11 +87,15 @@ function shorten(text: string): string {
 /** Longer names are cut before they are compared: the comparison grows with the product of two lengths. */
 const MAX_COMPARED_LENGTH = 64;
 
+const MODEL_NAME = /^[A-Za-z0-9._:/@-]{1,256}$/;
+
 /**
  * The model behind a name: a Model resource, an alias of one, or a name whose prefix belongs to a provider
  * (then the name goes to that provider as it is). Undefined where there is none.
  */
 export function resolveModel(snapshot: Snapshot, asked: string): SnapshotModel | undefined {
+  // Letters of other scripts may look like these and mean another model to whoever reads a list.
+  if (!MODEL_NAME.test(asked)) return undefined;
   if (Object.hasOwn(snapshot.models, asked)) return snapshot.models[asked];
   if (Object.hasOwn(snapshot.aliases, asked)) {
     const name = snapshot.aliases[asked];
@@ -99,7 +104,9 @@ export function resolveModel(snapshot: Snapshot, asked: string): SnapshotModel |
   const match = snapshot.prefixes.find(
     ({ prefix }) => asked.startsWith(prefix) && asked.length > prefix.length,
   );
-  if (match === undefined || !/^[A-Za-z0-9._:/@-]{1,256}$/.test(asked)) return undefined;
+  if (match === undefined) return undefined;
+  // Some providers take names in any case: what a Model asks of its callers must not be passed by that way.
+  if (isDeclaredInOtherCase(snapshot, asked)) return undefined;
   // Some providers have the name in their path, where such a segment would lead to another model than was allowed.
   if (asked.split('/').some((segment) => segment === '.' || segment === '..')) return undefined;
   return {
@@ -109,6 +116,18 @@ export function resolveModel(snapshot: Snapshot, asked: string): SnapshotModel |
     failoverOn: 'responseHeaders',
     losses: 'report',
   };
+}
+
+const declaredNames = new WeakMap<Snapshot, ReadonlySet<string>>();
+
+function isDeclaredInOtherCase(snapshot: Snapshot, asked: string): boolean {
+  let names = declaredNames.get(snapshot);
+  if (names === undefined) {
+    const declared = [...Object.keys(snapshot.models), ...Object.keys(snapshot.aliases)];
+    names = new Set(declared.map((name) => name.toLowerCase()));
+    declaredNames.set(snapshot, names);
+  }
+  return names.has(asked.toLowerCase());
 }
 
 /** A target of a Model whose provider is there. */
@@ -122,34 +141,61 @@ export interface ResolvedTarget extends SnapshotTarget {
 /** The usual price of a provider's model, by its type and the provider's name of it. */
 export type PriceOf = (providerType: string, model: string) => Price | undefined;
 
-/** The targets of a Model. Throws unavailable where no provider of it is configured. */
+/**
+ * The targets of a Model as they are for somebody: a tenant's own accounts in the place of the shared ones. Throws
+ * unavailable where no provider of it is configured, not_allowed where all that are belong to tenants.
+ */
 export function resolveTargets(
   snapshot: Snapshot,
   model: SnapshotModel,
+  { user, tenant }: Pick<Principal, 'user' | 'tenant'>,
   priceOf: PriceOf,
 ): readonly ResolvedTarget[] {
   const seen = new Map<string, number>();
+  let withheld = false;
   const targets = model.targets.flatMap((target): ResolvedTarget[] => {
     const ordinal = seen.get(target.provider) ?? 0;
     seen.set(target.provider, ordinal + 1);
-    const provider = snapshot.providers[target.provider];
+    const provider = providerFor(snapshot, target.provider, tenant);
     if (provider === undefined) return [];
+    if (provider.tenantsOnly === true && provider.tenant === undefined) {
+      withheld = true;
+      return [];
+    }
     const name = target.model ?? model.name;
     const address = {
-      provider: target.provider,
+      provider: provider.name,
       type: provider.type,
       model: name,
       basePath: provider.basePath,
       defaultMaxOutputTokens: provider.defaultMaxOutputTokens,
       options: provider.options,
       price: target.price ?? priceOf(provider.type, name),
+      ...(provider.subjectAsUser ? { user } : {}),
     };
-    return [{ ...target, address, ordinal }];
+    return [{ ...target, provider: provider.name, address, ordinal }];
   });
+  if (targets.length === 0 && withheld) {
+    throw new LimenError(
+      'not_allowed',
+      `You may not use the model "${model.name}": a tenant with an account of its own is missing.`,
+      { param: 'model' },
+    );
+  }
   if (targets.length === 0) {
     throw new LimenError('unavailable', `No provider of the model "${model.name}" is configured.`);
   }
   return targets;
+}
+
+/** A provider, or in its place the tenant's own. */
+function providerFor(
+  { providers }: Snapshot,
+  name: string,
+  tenant: string | undefined,
+): SnapshotProvider | undefined {
+  const own = tenant === undefined ? undefined : providers[`${name}@${tenant}`];
+  return own ?? providers[name];
 }
 
 /**
@@ -232,11 +278,12 @@ function isLike(shape: ProviderShape, first: ProviderShape | undefined, request:
 function isSameModel(address: ResolvedTarget['address'], first: ResolvedTarget | undefined): boolean {
   if (first === undefined) return false;
   if (address === first.address) return true;
-  const { type, model, basePath, defaultMaxOutputTokens, options } = first.address;
+  const { type, model, basePath, user, defaultMaxOutputTokens, options } = first.address;
   return (
     address.type === type &&
     address.model === model &&
     address.basePath === basePath &&
+    address.user === user &&
     address.defaultMaxOutputTokens === defaultMaxOutputTokens &&
     isSame(new Map(Object.entries(address.options)), new Map(Object.entries(options)))
   );

@@ -55,6 +55,7 @@ export class WorkerMetrics {
   readonly #failedTriesCost: Counter<'provider'>;
   readonly #answerCache: Counter<'model' | 'result'>;
   readonly #keptAnswers: Counter<'result'>;
+  readonly #limitsUnchecked: Counter<'outcome'>;
 
   constructor(probes: WorkerProbes) {
     const registers = [this.registry];
@@ -150,6 +151,12 @@ export class WorkerMetrics {
       labelNames: ['result'],
       registers,
     });
+    this.#limitsUnchecked = new Counter({
+      name: 'limen_limits_store_away_total',
+      help: 'Requests with limits while Redis was away: allowed without a check, or refused',
+      labelNames: ['outcome'],
+      registers,
+    });
     gauge(
       'limen_ledger_queue_rows',
       'Rows that wait for Redis in a worker',
@@ -207,6 +214,10 @@ export class WorkerMetrics {
 
   answersNotKept(count: number): void {
     this.#keptAnswers.inc({ result: 'given_up' }, count);
+  }
+
+  limitsUnchecked(outcome: 'allowed' | 'refused'): void {
+    this.#limitsUnchecked.inc({ outcome });
   }
 
   tryFailed({ provider, outcome, costUsd }: FailedAttempt): void {

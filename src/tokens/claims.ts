@@ -45,7 +45,8 @@ export function mapClaims(claims: JsonObject, provider: SnapshotIdentityProvider
   const { claims: paths, userPrefix, roleMapping, defaultRoles } = provider;
   const optional = (path: string | undefined) => (path === undefined ? undefined : textAt(claims, path));
   const list = (path: string | undefined) => (path === undefined ? [] : namesAt(claims, path));
-  const isEmailProved = ![false, 'false'].includes(claimIn(claims, 'email_verified'));
+  const emailVerified = claimAt(claims, 'email_verified');
+  const isEmailProved = emailVerified !== false && emailVerified !== 'false';
   const user = optional(paths.user);
   if (user === undefined) throw wrongClaim(paths.user, 'is missing');
   if (paths.user === 'email' && !isEmailProved) throw wrongClaim('email', 'was not verified by the issuer');
@@ -65,10 +66,6 @@ export function mapClaims(claims: JsonObject, provider: SnapshotIdentityProvider
   };
 }
 
-function claimIn(claims: JsonObject, name: string): unknown {
-  return claimAt(claims, `"${name}"`);
-}
-
 function textAt(claims: JsonObject, path: string): string | undefined {
   const value = claimAt(claims, path);
   return value === undefined ? undefined : checkedName(value, path);
@@ -76,7 +73,10 @@ function textAt(claims: JsonObject, path: string): string | undefined {
 
 /** A list of texts, or one text. */
 function namesAt(claims: JsonObject, path: string): readonly string[] {
-  const value = claimAt(claims, path);
+  return checkedNames(claimAt(claims, path), path);
+}
+
+function checkedNames(value: unknown, path: string): readonly string[] {
   if (value === undefined) return [];
   const values: readonly unknown[] = Array.isArray(value) ? value : [value];
   if (values.length > MOST_NAMES) throw wrongClaim(path, `has more than ${MOST_NAMES} entries`);
@@ -85,7 +85,11 @@ function namesAt(claims: JsonObject, path: string): readonly string[] {
 
 /** RFC 6749, section 3.3: a text with spaces between. Some issuers make a list of it. */
 function scopesAt(claims: JsonObject, path: string): readonly string[] {
-  return namesAt(claims, path).flatMap((text) => text.split(' ').filter((scope) => scope !== ''));
+  const value = claimAt(claims, path);
+  return checkedNames(
+    typeof value === 'string' ? value.split(' ').filter((scope) => scope !== '') : value,
+    path,
+  );
 }
 
 function featuresAt(claims: JsonObject, feature: string, path: string): readonly string[] {
@@ -99,8 +103,9 @@ function featuresAt(claims: JsonObject, feature: string, path: string): readonly
 function checkedName(value: unknown, path: string): string {
   if (typeof value !== 'string' || value === '') throw wrongClaim(path, 'is not the text that it should be');
   // A control character could end a header; half a surrogate pair is written differently by everybody.
-  if (value.length > LONGEST_NAME && path !== 'scope') throw wrongClaim(path, `is longer than ${LONGEST_NAME}`);
-  if (/\p{Cc}/u.test(value) || !value.isWellFormed()) throw wrongClaim(path, 'has characters that no name has');
+  if (value.length > LONGEST_NAME) throw wrongClaim(path, `is longer than ${LONGEST_NAME}`);
+  if (/\p{Cc}/u.test(value) || !value.isWellFormed())
+    throw wrongClaim(path, 'has characters that no name has');
   return value;
 }
 

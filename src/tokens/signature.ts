@@ -66,7 +66,8 @@ function algorithmOf({ kty, crv }: JsonWebKey): Algorithm | undefined {
 }
 
 function checkOf(key: JsonWebKey, algorithm: Algorithm): Check | undefined {
-  if (algorithm === 'HS256') return key.k === undefined ? undefined : macCheck(Buffer.from(key.k, 'base64url'));
+  if (algorithm === 'HS256')
+    return key.k === undefined ? undefined : macCheck(Buffer.from(key.k, 'base64url'));
   const publicKey = publicKeyOf(key);
   if (publicKey === undefined) return undefined;
   if (algorithm === 'EdDSA') return (signed, signature) => verify(null, signed, publicKey, signature);

@@ -1,13 +1,20 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { createKeyService, type AdminEvent } from '../../src/admin/key-service.ts';
 import { createResourceService, type OtherSources } from '../../src/admin/resource-service.ts';
+import { adminAuthentication } from '../../src/commands/admin.ts';
+import { createRights } from '../../src/admin/rights.ts';
 import { createAdminServer } from '../../src/admin/server.ts';
 import { openStoredResources } from '../../src/admin/stored-resources.ts';
 import type { StatusSource } from '../../src/admin/contract.ts';
 import { demoResources } from '../../src/config/environment/implied-resources.ts';
+import { formatIssue } from '../../src/config/load/issue.ts';
 import { parseResources } from '../../src/config/load/load.ts';
 import { mergeSources } from '../../src/config/merge.ts';
 import type { SourcedResource } from '../../src/config/origin.ts';
+import type { Directory, IssuerKeys, Revocation, UserRecord, VirtualKey } from '../../src/core/access.ts';
+import type { SessionBook } from '../../src/core/sessions.ts';
+import type { Snapshot } from '../../src/core/snapshot.ts';
+import { buildSnapshot } from '../../src/snapshot/build.ts';
 import { openPostgres, type PostgresConnection } from '../../src/store/postgres/database.ts';
 import { createResourceStore } from '../../src/store/postgres/repositories/resources.ts';
 import { createVirtualKeyStore } from '../../src/store/postgres/repositories/virtual-keys.ts';
@@ -25,16 +32,68 @@ export interface TestAdmin {
   /** What stands in `limen.yaml`; checked, and in force at once. */
   setFile(text: string): void;
   status: StatusSource;
-  /** A request with the token; the parsed answer. */
+  /** Milliseconds by which the clock of credentials and sessions is ahead. */
+  clockOffset: number;
+  /** What callers other than the admin token are known by: the configuration's roles, teams and issuers. */
+  configure(text: string): void;
+  readonly directory: TestDirectory;
+  /** A request with the token, or with another credential; the parsed answer. */
   call(
     method: string,
     path: string,
     body?: unknown,
+    credential?: string,
   ): Promise<{ status: number; body: unknown; headers: Headers }>;
   close(): Promise<void>;
 }
 
-export async function startAdmin(postgresUrl: string): Promise<TestAdmin> {
+/** Keys, users and the rest as the control plane knows them; a test puts them in. */
+export class TestDirectory implements Directory {
+  readonly keys = new Map<string, VirtualKey>();
+  readonly users = new Map<string, UserRecord>();
+  readonly issuers = new Map<string, IssuerKeys>();
+  readonly revocations: Revocation[] = [];
+  generation = 0;
+
+  /** A key that is good at once. */
+  addKey(key: Omit<VirtualKey, 'id' | 'hash'>): string {
+    const text = `tw-${randomBytes(32).toString('base64url')}`;
+    const hash = createHash('sha256').update(text).digest('hex');
+    this.keys.set(hash, { ...key, id: `key_${hash.slice(0, 18)}`, hash });
+    return text;
+  }
+
+  removeKey(text: string): void {
+    this.keys.delete(createHash('sha256').update(text).digest('hex'));
+  }
+
+  setUser(user: UserRecord): void {
+    this.users.set(user.id, user);
+    this.generation += 1;
+  }
+
+  key(hash: string): VirtualKey | undefined {
+    return this.keys.get(hash);
+  }
+
+  user(id: string): UserRecord | undefined {
+    return this.users.get(id);
+  }
+
+  issuerKeys(provider: string): IssuerKeys | undefined {
+    return this.issuers.get(provider);
+  }
+
+  revocation(kind: Revocation['kind'], value: string): Revocation | undefined {
+    return this.revocations.find((one) => one.kind === kind && one.value === value);
+  }
+}
+
+/** @param sessions where sessions lie; in memory where nothing is said */
+export async function startAdmin(
+  postgresUrl: string,
+  sessions: SessionBook = sessionsInMemory(),
+): Promise<TestAdmin> {
   const connection = await openPostgres(postgresUrl, () => undefined);
   const vault = createVault(randomBytes(32).toString('hex'), 'a test');
   const store = createResourceStore(connection.database);
@@ -43,6 +102,8 @@ export async function startAdmin(postgresUrl: string): Promise<TestAdmin> {
   const log: string[] = [];
   let file: readonly SourcedResource[] = [];
   let inForce: readonly SourcedResource[] = [];
+  let snapshot: Snapshot | undefined;
+  const directory = new TestDirectory();
 
   const otherSources = (): OtherSources => ({
     file,
@@ -85,9 +146,17 @@ export async function startAdmin(postgresUrl: string): Promise<TestAdmin> {
     onError: fail,
   });
   const resources = createResourceService({ store, vault, otherSources, onEvent, onError: fail });
-  const admin = { status };
+  const admin = { status, clockOffset: 0 };
   const server = createAdminServer({
     token,
+    authentication: adminAuthentication({
+      snapshot: () => snapshot,
+      directory,
+      reports: { keyUsed: () => undefined, userSeen: () => undefined, keyMissing: () => undefined },
+      sessions,
+      now: () => Date.now() + admin.clockOffset,
+    }),
+    rights: createRights({ snapshot: () => snapshot, user: (id) => directory.user(id) }),
     keys,
     resources,
     // Through the test's own object, so that a test can say something else.
@@ -113,21 +182,47 @@ export async function startAdmin(postgresUrl: string): Promise<TestAdmin> {
     set status(other) {
       admin.status = other;
     },
-    async call(method, path, body) {
+    get clockOffset() {
+      return admin.clockOffset;
+    },
+    set clockOffset(offset) {
+      admin.clockOffset = offset;
+    },
+    directory,
+    configure(text) {
+      const parsed = parseResources([{ file: 'limen.yaml', text }]);
+      if (parsed.issues.length > 0) throw new Error(parsed.issues.map(formatIssue).join('; '));
+      snapshot = buildSnapshot(parsed.resources.map(({ resource }) => resource)).snapshot;
+    },
+    async call(method, path, body, credential = token) {
       const response = await fetch(`${url}${path}`, {
         method,
         headers: {
-          authorization: `Bearer ${token}`,
+          authorization: `Bearer ${credential}`,
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         },
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
-      const answer: unknown = await response.json();
+      const text = await response.text();
+      const answer: unknown = response.headers.get('content-type')?.includes('json')
+        ? JSON.parse(text)
+        : text;
       return { status: response.status, body: answer, headers: response.headers };
     },
     async close() {
       await server.close();
       await connection.close();
     },
+  };
+}
+
+/** For tests that are not about sessions. */
+function sessionsInMemory(): SessionBook {
+  const sessions = new Map<string, string>();
+  return {
+    put: (name, value) => Promise.resolve(void sessions.set(name, value)),
+    get: (name) => Promise.resolve(sessions.get(name)),
+    extend: (name, value) => Promise.resolve(void (sessions.has(name) && sessions.set(name, value))),
+    remove: (name) => Promise.resolve(void sessions.delete(name)),
   };
 }

@@ -2,11 +2,14 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { API_VERSION } from '../../src/config/resources/common.ts';
+import { backendSchema } from '../../src/config/resources/backend.ts';
 import { gatewaySchema } from '../../src/config/resources/gateway.ts';
 import { modelSchema } from '../../src/config/resources/model.ts';
+import { anyResourceSchema } from '../../src/config/resources/index.ts';
 import { providerSchema } from '../../src/config/resources/provider.ts';
 import { ALL_CAPABILITIES, type EnvoyCapabilities } from '../../src/core/capabilities.ts';
 import { LimenError } from '../../src/core/errors.ts';
+import { BACKEND_ROUTE, backendCluster, BACKENDS_PATH } from '../../src/core/gateway-names.ts';
 import type { FailedAttempt, GatewayLogRow, Intent } from '../../src/core/ledger.ts';
 import type { Snapshot } from '../../src/core/snapshot.ts';
 import type { ClientFormatName } from '../../src/formats/hub.ts';
@@ -21,7 +24,11 @@ import { OrderedPublisher, type OrderedResult } from '../../src/xds/ads/ordered-
 import { AdsServer } from '../../src/xds/ads/server.ts';
 import { buildBootstrap, type BootstrapOptions } from '../../src/xds/build/bootstrap.ts';
 import { buildXds } from '../../src/xds/build/index.ts';
-import { REQUEST_ID_PLACEHOLDER, type ErrorBodies } from '../../src/xds/build/local-replies.ts';
+import {
+  BACKEND_MESSAGES,
+  REQUEST_ID_PLACEHOLDER,
+  type ErrorBodies,
+} from '../../src/xds/build/local-replies.ts';
 import { call, openCall, type CallOptions, type ClientAnswer, type OpenAnswer } from './data-plane/client.ts';
 import { RemoteWorker } from './data-plane/remote-worker.ts';
 import {
@@ -30,6 +37,7 @@ import {
   type WorkerLoad,
   type WorkerOptions,
   type WorkerReport,
+  type WorkerState,
 } from './data-plane/worker.ts';
 import { eventually, freePort, get, removeFolder, RunningEnvoy, temporaryFolder } from './running-envoy.ts';
 
@@ -39,6 +47,10 @@ export type ProviderInput = Omit<z.input<typeof providerSchema>['spec'], 'creden
 };
 export type ModelInput = z.input<typeof modelSchema>['spec'];
 export type GatewayInput = z.input<typeof gatewaySchema>['spec'];
+export type BackendInput = Omit<z.input<typeof backendSchema>['spec'], 'credential'> & {
+  /** What Envoy is to inject, in clear. */
+  readonly credential?: string;
+};
 
 /** The configuration of a data plane, as the resources' specifications say it. */
 export interface DataPlaneConfiguration {
@@ -46,6 +58,15 @@ export interface DataPlaneConfiguration {
   readonly models: Readonly<Record<string, ModelInput>>;
   readonly gateway?: GatewayInput;
   readonly keys?: readonly TestKey[];
+  /** Users, tokens that are taken for verified, and what the limiter says. */
+  readonly users?: WorkerState['users'];
+  readonly tokens?: WorkerState['tokens'];
+  readonly admission?: WorkerState['admission'];
+  /** Roles, teams, identity providers: resources of further kinds. */
+  readonly others?: readonly { readonly kind: string; readonly name: string; readonly spec: object }[];
+  readonly backends?: Readonly<Record<string, BackendInput>>;
+  /** Where backends are, by name; absent: at the host of their URL, which must be an address then. */
+  readonly backendAddresses?: Readonly<Record<string, readonly string[]>>;
 }
 
 export interface DataPlaneOptions extends DataPlaneConfiguration {
@@ -123,6 +144,17 @@ function compile(configuration: DataPlaneConfiguration): Snapshot {
     ),
     ...Object.entries(configuration.models).map(([name, spec]) =>
       modelSchema.parse(resource('Model', name, spec)),
+    ),
+    ...(configuration.others ?? []).map(({ kind, name, spec }) =>
+      anyResourceSchema.parse(resource(kind, name, spec)),
+    ),
+    ...Object.entries(configuration.backends ?? {}).map(([name, { credential, ...spec }]) =>
+      backendSchema.parse(
+        resource('Backend', name, {
+          ...spec,
+          ...(credential === undefined ? {} : { credential: { value: credential } }),
+        }),
+      ),
     ),
   ]).snapshot;
 }
@@ -247,6 +279,7 @@ export class DataPlane {
         errorBodies('messages', '/v1/messages'),
         errorBodies('responses', '/v1/responses'),
         errorBodies('gemini', '/v1beta'),
+        { ...errorBodies('chat', BACKENDS_PATH), format: BACKEND_ROUTE, messages: BACKEND_MESSAGES },
         errorBodies('chat'),
       ],
       placementOf: ({ type, options }) =>
@@ -255,14 +288,29 @@ export class DataPlane {
           : providerOf(type).credential,
       foreignHeadersOf: (provider) => foreignHeadersOf(provider.type),
       systemCaFile: '/etc/ssl/certs/ca-certificates.crt',
-      secrets: Object.fromEntries(
-        Object.entries(next.providers).flatMap(([name, { credential }]) =>
+      secrets: Object.fromEntries([
+        ...Object.entries(next.providers).flatMap(([name, { credential }]) =>
           credential === undefined ? [] : [[name, credential]],
         ),
-      ),
+        ...Object.entries(next.providers).flatMap(([name, { tenants = {} }]) =>
+          Object.entries(tenants).flatMap(([tenant, { credential }]) =>
+            'value' in credential ? [[`${name}@${tenant}`, credential.value]] : [],
+          ),
+        ),
+        ...Object.entries(next.backends ?? {}).flatMap(([name, { credential }]) =>
+          credential === undefined ? [] : [[backendCluster(name), credential]],
+        ),
+      ]),
+      backendAddresses: {
+        ...Object.fromEntries(
+          Object.entries(next.backends ?? {}).map(([name, { url }]) => [name, [new URL(url).hostname]]),
+        ),
+        ...next.backendAddresses,
+      },
     });
     const result = await publisher.publish({ ...resources }, async () => {
-      const state = { snapshot: withoutSnapshot ? undefined : snapshot, keys: next.keys ?? DEFAULT_KEYS };
+      const { keys = DEFAULT_KEYS, users, tokens, admission } = next;
+      const state = { snapshot: withoutSnapshot ? undefined : snapshot, keys, users, tokens, admission };
       await Promise.all(this.workers.map(async (worker) => await worker.apply(state)));
     });
     if (result.state === 'in force') this.#configuration = next;

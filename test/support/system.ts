@@ -58,6 +58,8 @@ export interface SystemOptions {
   /** Milliseconds between two chunks of a stream. */
   readonly paceMs: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** In the place of `systemResources`, by the port of the upstream. */
+  readonly config?: (upstreamPort: number) => readonly ResourceObject[];
 }
 
 /** Starts the all-in-one with `systemResources`. Stop it at the end. */
@@ -65,7 +67,7 @@ export async function startSystem(options: SystemOptions): Promise<TestSystem> {
   const upstream = await startBenchUpstream({ paceMs: options.paceMs });
   try {
     const gateway = await startGateway({
-      config: systemResources(upstream.port),
+      config: (options.config ?? systemResources)(upstream.port),
       env: {
         LIMEN_METRICS_TOKEN: METRICS_TOKEN,
         LIMEN_LEASE_SECONDS: String(LEASE_SECONDS),

@@ -8,15 +8,17 @@ import {
   resourceListSchema,
   resourceViewSchema,
 } from '../contract.ts';
+import { requirePermission } from '../caller.ts';
 import { AdminError } from '../errors.ts';
 import type { ResourceService } from '../resource-service.ts';
+import { requireResourcesWithin, RESOURCE_WRITERS, writePermission, type Rights } from '../rights.ts';
 import { defineRoute, type Route } from '../router.ts';
 
 const kindParams = z.object({ kind: z.string().transform(kindOf) });
 const nameParams = kindParams.extend({ name: z.string() });
 
 /** Resources of all sources. */
-export function resourceRoutes(resources: ResourceService): readonly Route[] {
+export function resourceRoutes(resources: ResourceService, rights: Rights): readonly Route[] {
   return [
     defineRoute({
       method: 'GET',
@@ -30,12 +32,17 @@ export function resourceRoutes(resources: ResourceService): readonly Route[] {
     defineRoute({
       method: 'PUT',
       path: '/api/v1/resources',
-      permission: 'resources:write',
+      permission: RESOURCE_WRITERS,
       summary: 'Create and change resources, all or none',
       tag: 'resources',
       body: applySchema,
       response: applyResultSchema,
-      handle: ({ body, caller }) => resources.apply(body.resources, body.dryRun, caller.actor),
+      handle: ({ body: { resources: inputs, dryRun }, caller }) =>
+        resources.apply(inputs, {
+          dryRun,
+          actor: caller.actor,
+          review: (checked) => requireResourcesWithin(caller, checked, rights),
+        }),
     }),
     defineRoute({
       method: 'GET',
@@ -69,14 +76,16 @@ export function resourceRoutes(resources: ResourceService): readonly Route[] {
     defineRoute({
       method: 'DELETE',
       path: '/api/v1/resources/:kind/*name',
-      permission: 'resources:write',
+      permission: RESOURCE_WRITERS,
       summary: 'Delete a resource of the database',
       tag: 'resources',
       params: nameParams,
       query: dryRunSchema,
       response: applyResultSchema,
-      handle: ({ params: { kind, name }, query, caller }) =>
-        resources.remove(kind, name, query.dryRun === 'true', caller.actor),
+      handle: ({ params: { kind, name }, query, caller }) => {
+        requirePermission(caller, writePermission(kind));
+        return resources.remove(kind, name, { dryRun: query.dryRun === 'true', actor: caller.actor });
+      },
     }),
   ];
 }

@@ -74,8 +74,7 @@ function sessionView(caller: Caller, session: { readonly csrfToken: string; read
  * itself says of where it is.
  */
 function cookie(value: string, maxAgeSeconds: number, headers: IncomingHttpHeaders): string {
-  const secure =
-    headers['x-forwarded-proto'] === 'https' || headers.origin?.startsWith('https://') === true;
+  const secure = headers['x-forwarded-proto'] === 'https' || headers.origin?.startsWith('https://') === true;
   const name = secure ? SESSION_COOKIES.secure : SESSION_COOKIES.plain;
   return `${name}=${value}; Path=/; Max-Age=${maxAgeSeconds}; HttpOnly; SameSite=Strict${secure ? '; Secure' : ''}`;
 }

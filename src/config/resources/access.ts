@@ -18,5 +18,6 @@ export const accessSchema = z.strictObject({
     )
     .min(1)
     .max(100)
-    .optional().describe('All of these scopes'),
+    .optional()
+    .describe('All of these scopes'),
 });

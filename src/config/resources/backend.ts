@@ -20,7 +20,10 @@ const pathPrefixSchema = z
     /^\/([A-Za-z0-9._~!$&'()*+,=:@-]+(\/|$))*$/,
     'a path from / on, below the Backend, without %, ; or empty parts',
   )
-  .refine((path) => !path.split('/').some((part) => part === '.' || part === '..'), 'a path without . and ..');
+  .refine(
+    (path) => !path.split('/').some((part) => part === '.' || part === '..'),
+    'a path without . and ..',
+  );
 
 const routeSchema = z.strictObject({
   pathPrefix: pathPrefixSchema.describe(
@@ -82,7 +85,10 @@ const backendSpecSchema = z.strictObject({
     .record(parameterSchema, z.enum(IDENTITY_FIELDS))
     .default({})
     .describe('Query parameters that are set to what is known of who asks, in place of the client’s own'),
-  webSocket: z.boolean().default(false).describe('It may be asked for WebSockets; it is spoken to in HTTP/1.1 then'),
+  webSocket: z
+    .boolean()
+    .default(false)
+    .describe('It may be asked for WebSockets; it is spoken to in HTTP/1.1 then'),
   stripPrefix: z
     .boolean()
     .default(true)

@@ -118,12 +118,17 @@ const identityProviderSpecSchema = z
         email: claimPathSchema.default('email').describe('E-mail address'),
         name: claimPathSchema.default('name').describe('Name to show'),
         groups: claimPathSchema.optional().describe('Groups, a list or one text; none: no groups'),
-        roles: claimPathSchema.optional().describe('Values that roleMapping turns into roles; none: no roles'),
+        roles: claimPathSchema
+          .optional()
+          .describe('Values that roleMapping turns into roles; none: no roles'),
         tenant: claimPathSchema.optional().describe('Tenant'),
         team: claimPathSchema.optional().describe('Team'),
         scopes: claimPathSchema.default('scope').describe('Scopes, a list or a text with spaces between'),
         features: z
-          .record(z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'a name of lower-case letters'), claimPathSchema)
+          .record(
+            z.string().regex(/^[a-z0-9][a-z0-9._-]{0,63}$/, 'a name of lower-case letters'),
+            claimPathSchema,
+          )
           .default({})
           .describe('Features and tiers: with plan: app.plan a claim of pro gives plan:pro; true gives plan'),
       })

@@ -36,6 +36,7 @@ export const anyResourceSchema = z.discriminatedUnion('kind', [
   providerSchema,
   modelSchema,
   apiKeySchema,
+  limitPolicySchema,
   identityProviderSchema,
   backendSchema,
   roleSchema,

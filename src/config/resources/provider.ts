@@ -35,6 +35,7 @@ export const DEFAULT_MODEL_PREFIXES: Readonly<Record<ProviderType, readonly stri
 /** Fields that not every type has, by the types that have them. */
 const FIELD_TYPES = {
   apis: ['openai', 'azure-openai', 'openai-compatible'],
+  subjectAsUser: ['openai', 'azure-openai', 'openai-compatible', 'anthropic'],
   apiVersion: ['azure-openai'],
   region: ['bedrock'],
   project: ['vertex'],
@@ -118,18 +119,17 @@ const providerSpecSchema = z
       .refine((tenants) => Object.keys(tenants).length <= 1000, 'at most 1000 tenants')
       .optional()
       .describe('Tenants with an account of their own: their requests go with their credential'),
-    tenantsOnly: z
-      .boolean()
-      .default(false)
-      .describe('Requests of others than the tenants above are refused'),
+    tenantsOnly: z.boolean().default(false).describe('Requests of others than the tenants above are refused'),
     identityHeaders: z
       .boolean()
       .default(false)
       .describe('Tells this provider who asks, in headers X-User-Id, X-User-Email, X-User-Groups and so on'),
     subjectAsUser: z
       .boolean()
-      .default(false)
-      .describe('Tells this provider the verified user in the field of the API that names the end user'),
+      .optional()
+      .describe(
+        'Tells this provider the verified user in the field that names the end user (user; metadata.user_id of Messages), in the place of what the client says; default: false',
+      ),
     tls: upstreamTlsSchema,
     connectTimeoutSeconds: z
       .number()

@@ -96,7 +96,7 @@ export class Front {
           return verified;
         },
       },
-      sightings: {
+      reports: {
         keyUsed: (id) => this.sightings.push(id),
         userSeen: ({ id }) => this.sightings.push(id),
       },
@@ -132,6 +132,7 @@ export class Front {
 
   async post(path: string, body: object | string, headers: Record<string, string> = {}) {
     const reading = await this.head(path, { method: 'POST', endOfStream: false, headers });
+    if (reading.kind === 'forward head') throw new Error('decided by its head alone');
     if (reading.kind !== 'read') return reading;
     return reading.decide(Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)));
   }

@@ -51,9 +51,9 @@ export class OutputMeter {
 
   read(event: HubEvent): void {
     switch (event.kind) {
-      case 'start':
+      // Not that of a start: Anthropic's has a number that means nothing yet.
       case 'usage':
-        if (event.usage === undefined || event.usage.output <= this.#told) break;
+        if (event.usage.output <= this.#told) break;
         this.#told = event.usage.output;
         this.#countedWhenTold = this.#counted;
         break;

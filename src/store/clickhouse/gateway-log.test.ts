@@ -6,16 +6,19 @@ import { makeUsage } from '../../core/usage.ts';
 import { connectClickHouse } from './client.ts';
 import { ClickHouseGatewayLog } from './gateway-log.ts';
 import { migrateClickHouse, setRetention } from './migrations.ts';
+import { ClickHouseRequestLog } from './request-log.ts';
 
 let server: TestClickHouse;
 let client: ClickHouseClient;
 let log: ClickHouseGatewayLog;
+let requests: ClickHouseRequestLog;
 
 beforeAll(async () => {
   server = await TestClickHouse.start();
   client = connectClickHouse({ url: server.url });
   await migrateClickHouse(client);
   log = new ClickHouseGatewayLog(client);
+  requests = new ClickHouseRequestLog(client);
 });
 
 afterAll(async () => {
@@ -170,7 +173,79 @@ describe('gateway_log_attempts', () => {
   });
 });
 
+const CHARGED = {
+  charges: [
+    { rule: 'month', subject: 'ada', unit: 'usd', amount: 1_500_000_000 },
+    { rule: 'day', subject: 'ada', unit: 'tokens', amount: 70 },
+  ],
+} as const;
+
+describe('a request by its id', () => {
+  it('is read as it was written, with its failed tries in order', async () => {
+    const written = row('read', {
+      ...CHARGED,
+      tenant: 'acme',
+      trace: [
+        ['identify', 'key', 'ada', 'allowed', ''],
+        ['limit', 'month', 'ada', 'cut', '$4.99 of $5'],
+      ],
+      overrun: ['month'],
+      cutOffTokens: 130,
+    });
+    const tries = [attempt('read', 1, CHARGED), attempt('read', 2)];
+    await log.insert([written]);
+    await log.insertAttempts([...tries].reverse());
+    await log.insertAttempts(tries);
+    expect(await requests.read('read')).toEqual({ row: written, failedAttempts: tries });
+    expect(await requests.read("' OR 1 = 1 --")).toBeUndefined();
+  });
+
+  it('is the one that the access log closed, whichever came first', async () => {
+    await log.insert([row('late'), row('late', { revision: 1, errorCode: 'unsettled' })]);
+    expect(await requests.read('late')).toMatchObject({ row: { revision: 2, errorCode: '' } });
+  });
+});
+
+describe('what rules were charged', () => {
+  const since = NOW - 1000;
+
+  it('is summed by rule, subject and unit, each row once and only of its own period', async () => {
+    const before = row('before', { ...CHARGED, time: since - 1 });
+    const tries = [attempt('charged', 1, CHARGED)];
+    await log.insert([row('charged', CHARGED), before]);
+    await log.insert([row('charged', CHARGED)]);
+    await log.insertAttempts(tries);
+    await log.insertAttempts(tries);
+    const other = { ...CHARGED.charges[1], subject: 'bob' };
+    await log.insert([row('of bob', { charges: [other] })]);
+    const sums = await requests.charged([
+      { rule: 'month', since: since - 5000 },
+      { rule: 'day', since },
+    ]);
+    // 'read' of the tests above is among them, with one charged try.
+    expect(sums).toEqual([
+      { rule: 'day', subject: 'ada', unit: 'tokens', amount: 280 },
+      { rule: 'day', subject: 'bob', unit: 'tokens', amount: 70 },
+      { rule: 'month', subject: 'ada', unit: 'usd', amount: 7_500_000_000 },
+    ]);
+    expect(await requests.charged([])).toEqual([]);
+  });
+});
+
 describe('migrations', () => {
+  it('bring a database of the version before up to date, with what is in it', async () => {
+    await client.command({ query: 'ALTER TABLE limen_migrations DELETE WHERE version = 3' });
+    for (const column of ['tenant', 'trace', 'charges', 'overrun', 'cut_off_tokens']) {
+      await client.command({ query: `ALTER TABLE gateway_logs DROP COLUMN ${column}` });
+    }
+    await migrateClickHouse(client);
+    expect(await requests.read('clean')).toMatchObject({ row: { user: 'ada', tenant: '', trace: [] } });
+    await log.insert([row('after', { tenant: 'acme' })]);
+    expect(await rows("SELECT tenant FROM gateway_log_attempts WHERE request_id = 'after'")).toEqual([
+      { tenant: 'acme' },
+    ]);
+  });
+
   it('may run again, and retention reaches both tables', async () => {
     await client.command({ query: 'TRUNCATE TABLE limen_migrations' });
     await migrateClickHouse(client);

@@ -1,5 +1,7 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import type { FailedAttempt, GatewayLogRow, GatewayLogStore } from '../../core/ledger.ts';
+import type { LimitCharge } from '../../core/limits.ts';
+import type { TraceLine } from '../../core/trace.ts';
 
 const LARGEST_UINT32 = 4_294_967_295;
 
@@ -11,8 +13,25 @@ function whole(value: number, largest = Number.MAX_SAFE_INTEGER): number {
   return value > 0 ? Math.min(Math.round(value), largest) : 0;
 }
 
+/** What a column takes; tuples as objects. */
+type Column = string | number | boolean | readonly string[] | readonly object[];
+
+function chargeTuples(charges: readonly LimitCharge[] = []): Column {
+  return charges.map(({ rule, subject, unit, amount }) => ({ rule, subject, unit, amount: whole(amount) }));
+}
+
+function traceTuples(trace: readonly TraceLine[]): Column {
+  return trace.map(([checkpoint, rule, subject, outcome, numbers]) => ({
+    checkpoint,
+    rule,
+    subject,
+    outcome,
+    numbers,
+  }));
+}
+
 /** A row as `gateway_logs` names its columns. */
-function recordOf(row: GatewayLogRow): Readonly<Record<string, string | number | boolean>> {
+function recordOf(row: GatewayLogRow): Readonly<Record<string, Column>> {
   return {
     time: whole(row.time),
     request_id: row.requestId,
@@ -20,6 +39,7 @@ function recordOf(row: GatewayLogRow): Readonly<Record<string, string | number |
     key_id: row.keyId,
     user: row.user,
     team: row.team,
+    tenant: row.tenant,
     format: row.format,
     model_asked: row.modelAsked,
     model: row.model,
@@ -47,11 +67,15 @@ function recordOf(row: GatewayLogRow): Readonly<Record<string, string | number |
     limen_micros: whole(row.limenMicros),
     response_bytes: whole(row.responseBytes),
     snapshot: row.snapshot,
+    trace: traceTuples(row.trace),
+    charges: chargeTuples(row.charges),
+    overrun: row.overrun ?? [],
+    cut_off_tokens: whole(row.cutOffTokens ?? 0),
   };
 }
 
 /** A failed try as `gateway_attempts` names its columns. */
-function attemptRecordOf(attempt: FailedAttempt): Readonly<Record<string, string | number | boolean>> {
+function attemptRecordOf(attempt: FailedAttempt): Readonly<Record<string, Column>> {
   return {
     time: whole(attempt.time),
     request_id: attempt.requestId,
@@ -64,6 +88,7 @@ function attemptRecordOf(attempt: FailedAttempt): Readonly<Record<string, string
     cost_usd: attempt.costUsd,
     duration_ms: attempt.durationMs,
     retry_after_seconds: whole(attempt.retryAfterSeconds, LARGEST_UINT32),
+    charges: chargeTuples(attempt.charges),
   };
 }
 

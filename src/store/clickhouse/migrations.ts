@@ -70,7 +70,7 @@ SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory =
  * it; the operator pays it once.
  */
 const GATEWAY_LOG_ATTEMPTS = `
-CREATE VIEW IF NOT EXISTS gateway_log_attempts AS
+CREATE OR REPLACE VIEW gateway_log_attempts AS
 SELECT
   log.*,
   tries.failed AS failed_attempts,
@@ -90,6 +90,14 @@ LEFT JOIN (
   FROM gateway_attempts FINAL
   GROUP BY request_id
 ) AS tries ON tries.request_id = log.request_id`;
+
+/** What each rule was charged. Whom a rule counts is in it in words, so a sum by any subject needs no other column. */
+const CHARGES = `charges Array(Tuple(
+    rule LowCardinality(String), subject String, unit LowCardinality(String), amount UInt64
+  )) COMMENT 'what limits were charged: requests, weighted tokens, nano-USD'`;
+
+// A view keeps the columns that its table had when it was made.
+const GATEWAY_LOG = 'CREATE OR REPLACE VIEW gateway_log AS SELECT * FROM gateway_logs FINAL';
 
 const MIGRATIONS: readonly Migration[] = [
   {
@@ -112,8 +120,27 @@ const MIGRATIONS: readonly Migration[] = [
         ADD COLUMN IF NOT EXISTS image_output_tokens UInt64 COMMENT 'part of output_tokens',
         ADD COLUMN IF NOT EXISTS cache LowCardinality(String) COMMENT 'hit, miss, or empty where it was not asked'`,
       GATEWAY_ATTEMPTS,
-      // A view keeps the columns that its table had when it was made.
-      'CREATE OR REPLACE VIEW gateway_log AS SELECT * FROM gateway_logs FINAL',
+      GATEWAY_LOG,
+      GATEWAY_LOG_ATTEMPTS,
+    ],
+  },
+  {
+    version: 3,
+    name: 'tenants, traces and limits',
+    statements: [
+      `ALTER TABLE gateway_logs
+        ADD COLUMN IF NOT EXISTS tenant LowCardinality(String) AFTER team,
+        ADD COLUMN IF NOT EXISTS trace Array(Tuple(
+          checkpoint LowCardinality(String), rule String, subject String,
+          outcome LowCardinality(String), numbers String
+        )) COMMENT 'every decision, in order',
+        ADD COLUMN IF NOT EXISTS ${CHARGES},
+        ADD COLUMN IF NOT EXISTS overrun Array(LowCardinality(String))
+          COMMENT 'limits whose reservation did not cover what was settled',
+        ADD COLUMN IF NOT EXISTS cut_off_tokens UInt64
+          COMMENT 'tokens of output after which a budget ended the answer, 0 where none did'`,
+      `ALTER TABLE gateway_attempts ADD COLUMN IF NOT EXISTS ${CHARGES}`,
+      GATEWAY_LOG,
       GATEWAY_LOG_ATTEMPTS,
     ],
   },

@@ -5,7 +5,7 @@ import { CHANGES_CHANNEL } from './record-changes.ts';
 
 const changeSchema = z.object({
   revision: z.number().int(),
-  entity: z.enum(['resource', 'virtual_key', 'unknown']),
+  entity: z.enum(['resource', 'virtual_key', 'user', 'revocation', 'unknown']),
   id: z.string().optional(),
 });
 

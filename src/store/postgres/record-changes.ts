@@ -6,7 +6,7 @@ import { changes, revision } from './schema/index.ts';
 /** Channel of NOTIFY on which every control plane hears of changes. */
 export const CHANGES_CHANNEL = 'limen_changes';
 
-/** NOTIFY takes up to 8,000 bytes; a change of many resources at once is told as one that needs a full look. */
+/** NOTIFY takes up to 8,000 bytes; a change of very many things at once is told as one of all of their kind. */
 const MOST_NOTIFIED = 50;
 
 export interface RecordedChange {
@@ -52,9 +52,14 @@ export async function recordChanges(
   );
   const told: StoreChange[] =
     recorded.length > MOST_NOTIFIED
-      ? [{ revision: number, entity: 'unknown' }]
+      ? [{ revision: number, entity: commonEntity(recorded) }]
       : recorded.map(({ entity, id }) => ({ revision: number, entity, id }));
   for (const change of told) {
     await transaction.execute(sql`select pg_notify(${CHANGES_CHANNEL}, ${JSON.stringify(change)})`);
   }
+}
+
+function commonEntity([first, ...others]: readonly RecordedChange[]): StoreChange['entity'] {
+  if (first === undefined) return 'unknown';
+  return others.every(({ entity }) => entity === first.entity) ? first.entity : 'unknown';
 }

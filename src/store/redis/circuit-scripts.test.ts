@@ -41,21 +41,26 @@ function onClock() {
   const keys = ledgerKeys(`circuit-${domains}`);
   const clockKey = `${keys.circuits}:clock`;
   const scripts = createLedgerScripts(`local now = tonumber(redis.call('GET', '${clockKey}'))`);
+  const { rows, intents, leases, circuits, reservations, counters, alerts } = keys;
+  const settleKeys = [rows, intents, leases, circuits, reservations, counters, alerts];
+  let batches = 0;
   const settle = (kind: string, intentId: string, lesson: string) =>
     scripts.settle.run(
       redis,
-      [keys.rows, keys.intents, keys.leases, keys.circuits],
-      [1_000_000, THRESHOLD, OPEN_MS, kind, '{}', intentId, lesson],
+      [...settleKeys, keys.batch('worker')],
+      [1_000_000, THRESHOLD, OPEN_MS, (batches += 1), LEASE_MS, kind, '{}', intentId, lesson, ''],
     );
   return {
     at: (now: number) => redis.set(clockKey, now),
     admit: async (request: string): Promise<number[]> => {
       const reply = await scripts.admit.run(
         redis,
-        [keys.intents, keys.circuits],
-        [request, '{}', 1_000_000, LEASE_MS, '', '', ...PROVIDERS],
+        [intents, circuits, leases, reservations, counters, alerts],
+        [request, '{}', 1_000_000, LEASE_MS, '', '', LEASE_MS, '', 0, 0, 1, ...PROVIDERS],
       );
-      return Array.isArray(reply) ? reply.slice(2).map(Number) : [];
+      const waits: unknown = Array.isArray(reply) ? reply[2] : undefined;
+      // Nothing at all where every circuit is clean.
+      return PROVIDERS.map((_, index) => Number((Array.isArray(waits) ? waits : [])[index] ?? 0));
     },
     settle,
     states: async (): Promise<string[]> => {

@@ -26,6 +26,8 @@ export function connectRedis(options: RedisConnectionOptions): Redis {
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
+    // After a failover this server may be a replica: whoever its name leads to now is asked instead.
+    reconnectOnError: (error: Error) => /\bREADONLY\b/.test(error.message),
     // The replies of streams are maps in version 3 and lists in version 2.
     protocol: 2,
     connectionName: 'limen',

@@ -2,7 +2,8 @@ import { randomUUID } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import type { GatewayLogRow, IntentBook, OpenIntent } from '../../core/ledger.ts';
 import { ledgerKeys, STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
-import { CLOSE, HOLD, LAPSED } from './scripts.ts';
+import { CLOSE } from './ledger-scripts.ts';
+import { HOLD, LAPSED } from './scripts.ts';
 
 /** Intents looked at in one call; long streams with a live lease are looked at and passed over. */
 const PAGE = 500;
@@ -37,10 +38,11 @@ export class RedisIntentBook implements IntentBook {
     closings: readonly { readonly intentId: string; readonly row: GatewayLogRow }[],
     leaseMs: number,
   ): Promise<number> {
-    const { rows, intents, leases } = this.#keys;
+    const { rows, intents, leases, reservations, counters } = this.#keys;
     const args = closings.flatMap(({ intentId, row }) => [JSON.stringify(row), intentId]);
     const limits = [leaseMs, STREAM_LIMITS.rows];
-    return Number(await CLOSE.run(this.#redis, [rows, intents, leases], [...limits, ...args]));
+    const keys = [rows, intents, leases, reservations, counters];
+    return Number(await CLOSE.run(this.#redis, keys, [...limits, ...args]));
   }
 
   async backlog(): Promise<{ readonly intents: number; readonly rows: number }> {

@@ -10,6 +10,17 @@ export interface LedgerKeys {
   readonly leader: string;
   /** Hash of the circuits that are not closed and clean: provider → JSON (circuit-scripts.ts). */
   readonly circuits: string;
+  /** Hash of what open requests have reserved: intent id → amounts by counter (MessagePack). */
+  readonly reservations: string;
+  /**
+   * Sorted set of the counters of limits: rule, subject and name, with the unit separator between them → Unix
+   * milliseconds at which to see whether it is still there. The counters themselves are `counters:NAME`.
+   */
+  readonly counters: string;
+  /** Stream of thresholds that were crossed. */
+  readonly alerts: string;
+  /** Number of the last batch that was settled for a worker. */
+  readonly batch: (worker: string) => string;
   /** Where an answer is kept, by its key in the answer cache. */
   readonly kept: (key: string) => string;
 }
@@ -23,6 +34,10 @@ export function ledgerKeys(domain: string): LedgerKeys {
     rows: key('rows'),
     leader: key('reconciler'),
     circuits: key('circuits'),
+    reservations: key('reservations'),
+    counters: key('counters'),
+    alerts: key('limit-alerts'),
+    batch: (worker) => key(`batch:${worker}`),
     kept: (name) => key(`kept:${name}`),
   };
 }

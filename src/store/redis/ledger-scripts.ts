@@ -1,158 +1,130 @@
 import { MAX_KEPT_BYTES } from '../../core/ledger.ts';
+import { CIRCUITS, circuitsSource, LEARN } from './circuit-scripts.ts';
+import { ADMIT_LIMITS, COUNT, SETTLE_LIMITS } from './limit-scripts.ts';
 import { NOW, RedisScript } from './scripts.ts';
 
-/**
- * A circuit that nobody came to try for ten minutes after it may be tried, or whose failures are that long ago, is
- * forgotten.
- */
-const FORGET_MS = 600_000;
-/** At each failed probe a circuit stays open twice as long, at most this many times as long as at first. */
-const LONGEST_GROWTH = 10;
-
-/**
- * Circuits in the hash `circuits`: only those that are not closed and clean have a field, so that a settled
- * success costs one EXISTS. JSON of a circuit, times in ms:
- *
- * - failures: failed tries in a row
- * - open: until when nobody may try it, 0 where it is closed; behind that time it waits for its probe
- * - length: how long it was opened for
- * - probe: id of the last request that was let through to try it, and lease: until when the others wait for it
- * - last: the failed try that was counted last, so that none counts twice: request id and ordinal
- * - changed: when
- *
- * One that cannot be read is none: an error here would hold up every row.
- */
-const CIRCUITS = (key: string) => `
-local function readCircuit(provider)
-  local text = redis.call('HGET', ${key}, provider)
-  if not text then return nil end
-  local readable, circuit = pcall(cjson.decode, text)
-  if not readable or type(circuit) ~= 'table' then return nil end
-  for _, field in ipairs({ 'failures', 'open', 'length', 'lease', 'changed' }) do
-    if type(circuit[field]) ~= 'number' then return nil end
-  end
-  if math.max(circuit.changed, circuit.open) + ${FORGET_MS} < now then return nil end
-  return circuit
-end
-local function writeCircuit(provider, circuit)
-  redis.call('HSET', ${key}, provider, cjson.encode(circuit))
-end`;
+/** The last batch of a worker that is gone is forgotten after a day. */
+const BATCH_KEPT_MS = 86_400_000;
 
 /** The one call before the upstream; see `createLedgerScripts`. */
 function admitSource(clock: string): string {
-  return `${clock}${CIRCUITS('KEYS[2]')}
-local id = ''
-if redis.call('XLEN', KEYS[1]) < tonumber(ARGV[3]) then
-  id = redis.call('XADD', KEYS[1], '*', 'request', ARGV[1], 'intent', ARGV[2])
-end
+  const keys = { leases: 'KEYS[3]', reservations: 'KEYS[4]', counters: 'KEYS[5]', alerts: 'KEYS[6]' };
+  return `${clock}${CIRCUITS('KEYS[2]')}${COUNT(keys, 'ARGV[7]')}${ADMIT_LIMITS}
+local providers = {}
+for index = 12, #ARGV do providers[#providers + 1] = ARGV[index] end
 local keeps = ARGV[5] ~= ''
-local wants = #KEYS == (keeps and 4 or 3)
-local found = wants and redis.call('GET', KEYS[3])
+local wants = #KEYS == (keeps and 8 or 7)
+local found = wants and redis.call('GET', KEYS[7])
+local full = redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3])
+local checks = ARGV[8] ~= '' and not full and cjson.decode(ARGV[8]) or {}
+local decision = { output = tonumber(ARGV[9]), refused = false, leftOut = {}, found = {} }
+if #checks > 0 then
+  freeLapsed()
+  if found and ARGV[10] == '1' then
+    for _, check in ipairs(checks) do
+      if check.kind ~= 'count' then check.kind, check.cuts = 'idle', false end
+    end
+  end
+  decision = decide(checks, providers, decision.output)
+end
+if decision.refused then return { '', false, {}, decision.output, decision.found } end
+local id = ''
+if not full then
+  id = redis.call('XADD', KEYS[1], '*', 'request', ARGV[1], 'intent', ARGV[2])
+  reserve(id, checks)
+end
 if keeps and (found or not wants) then
   local kept = (found or '') .. ARGV[6]
   if #kept <= ${MAX_KEPT_BYTES} then redis.call('SET', KEYS[#KEYS], kept, 'PX', ARGV[5]) end
 end
-local reply = { id, found }
-local clean = redis.call('EXISTS', KEYS[2]) == 0
-for index = 7, #ARGV do
+local waits = {}
+local clean = ARGV[11] ~= '1' or redis.call('EXISTS', KEYS[2]) == 0
+for _, provider in ipairs(clean and {} or providers) do
   local wait = 0
-  local circuit = not clean and readCircuit(ARGV[index])
+  local circuit = not decision.leftOut[provider] and readCircuit(provider)
   if circuit and circuit.open > 0 then
     wait = math.max(circuit.open, circuit.lease) - now
     if wait <= 0 then
       wait = 0
       circuit.probe = ARGV[1]
       circuit.lease = now + ARGV[4]
-      writeCircuit(ARGV[index], circuit)
+      writeCircuit(provider, circuit)
     end
   end
-  reply[#reply + 1] = wait
+  waits[#waits + 1] = wait
 end
-return reply`;
+return { id, found, waits, decision.output, decision.found }`;
 }
 
 /** The one call after; see `createLedgerScripts`. */
 function settleSource(clock: string): string {
-  return `${clock}${CIRCUITS('KEYS[4]')}
-local threshold, openFor = tonumber(ARGV[2]), tonumber(ARGV[3])
-
-local function succeed(provider, request, admitted)
-  local circuit = readCircuit(provider)
-  if circuit and (circuit.open == 0 or circuit.probe == request or admitted >= circuit.open) then
-    redis.call('HDEL', KEYS[4], provider)
+  const keys = { leases: 'KEYS[3]', reservations: 'KEYS[5]', counters: 'KEYS[6]', alerts: 'KEYS[7]' };
+  return `${clock}${CIRCUITS('KEYS[4]')}${LEARN('KEYS[4]', 'ARGV[2]', 'ARGV[3]')}${COUNT(keys, 'ARGV[5]')}${SETTLE_LIMITS}
+if redis.call('GET', KEYS[8]) == ARGV[4] then return {} end
+if redis.call('XLEN', KEYS[1]) + (#ARGV - 5) / 5 > tonumber(ARGV[1]) then return -1 end
+redis.call('SET', KEYS[8], ARGV[4], 'PX', ${BATCH_KEPT_MS})
+local problems = {}
+for index = 6, #ARGV, 5 do
+  local kind, id, charges = ARGV[index], ARGV[index + 2], ARGV[index + 4]
+  local charged, overrun = pcall(settleLimits, id, charges, kind == 'row')
+  if not charged then
+    problems[#problems + 1] = tostring(type(overrun) == 'table' and overrun.err or overrun)
+    overrun = {}
   end
-end
-
-local function fail(provider, request, ordinal, pause)
-  local circuit = readCircuit(provider)
-    or { failures = 0, open = 0, length = 0, probe = '', lease = 0, last = '', changed = 0 }
-  local try = request .. '/' .. ordinal
-  if circuit.last == try then return end
-  if pause > 0 then
-    circuit.open = math.max(circuit.open, now + pause)
-    if circuit.length == 0 then circuit.length = openFor end
-  elseif circuit.open == 0 then
-    if circuit.failures + 1 >= threshold then
-      circuit.open = now + openFor
-      circuit.length = openFor
-    end
-  elseif circuit.probe == request then
-    circuit.length = math.min(circuit.length * 2, openFor * ${LONGEST_GROWTH})
-    circuit.open = now + circuit.length
+  if #overrun > 0 then
+    redis.call('XADD', KEYS[1], '*', kind, ARGV[index + 1], 'overrun', cjson.encode(overrun))
   else
-    return
+    redis.call('XADD', KEYS[1], '*', kind, ARGV[index + 1])
   end
-  if circuit.probe == request then circuit.lease = 0 end
-  circuit.failures = circuit.failures + 1
-  circuit.last = try
-  circuit.changed = now
-  writeCircuit(provider, circuit)
-end
-
-local function release(provider, request)
-  for _, name in ipairs(redis.call('HKEYS', KEYS[4])) do
-    local circuit = name ~= provider and readCircuit(name)
-    if circuit and circuit.probe == request and circuit.lease > 0 then
-      circuit.lease = 0
-      writeCircuit(name, circuit)
-    end
-  end
-end
-
-if redis.call('XLEN', KEYS[1]) + (#ARGV - 3) / 4 > tonumber(ARGV[1]) then return -1 end
-local open = {}
-for index = 4, #ARGV, 4 do
-  local kind, id = ARGV[index], ARGV[index + 2]
-  redis.call('XADD', KEYS[1], '*', kind, ARGV[index + 1])
-  if id ~= '' then
+  if id ~= '' and kind == 'row' then
     redis.call('ZREM', KEYS[3], id)
-    if redis.call('XDEL', KEYS[2], id) == 1 then open[#open + 1] = id end
+    redis.call('XDEL', KEYS[2], id)
   end
   local verdict, pause, request, ordinal, provider = string.match(ARGV[index + 3], '^(%a+) (%d+) (%S+) (%d+) (.*)$')
   if verdict == 'failure' then fail(provider, request, ordinal, tonumber(pause)) end
   if verdict and redis.call('EXISTS', KEYS[4]) == 1 then
     if verdict == 'success' then succeed(provider, request, tonumber(string.match(id, '^%d+') or 0)) end
-    if kind == 'row' then release(verdict ~= 'none' and provider or nil, request) end
+    if kind == 'row' then giveBack(verdict ~= 'none' and provider or nil, request) end
   end
 end
-return open`;
+return problems`;
 }
 
-/** How the circuits stand; see `createLedgerScripts`. */
-function circuitsSource(clock: string): string {
-  return `${clock}${CIRCUITS('KEYS[1]')}
-local found = {}
-for _, provider in ipairs(redis.call('HKEYS', KEYS[1])) do
-  local circuit = readCircuit(provider)
-  if circuit then
-    local state = circuit.open == 0 and 'closed' or now < circuit.open and 'open' or 'probing'
-    found[#found + 1] = provider
-    found[#found + 1] = state
-    found[#found + 1] = circuit.failures
-    found[#found + 1] = math.max(0, circuit.open - now, circuit.lease - now)
+/** Signs of life; see `createLedgerScripts`. */
+function renewSource(clock: string): string {
+  const keys = { leases: 'KEYS[2]', reservations: 'KEYS[3]', counters: 'KEYS[4]', alerts: 'nil' };
+  return `${clock}${COUNT(keys, 'ARGV[1]')}
+local renewed = 0
+for index = 2, #ARGV do
+  local id = ARGV[index]
+  if #redis.call('XRANGE', KEYS[1], id, id) == 1 then
+    redis.call('ZADD', LEASES, now + LEASE, id)
+    for name in pairs(heldBy(id) or {}) do outlive(name) end
+    renewed = renewed + 1
   end
 end
-return found`;
+return renewed`;
+}
+
+/** What the reconciler does; see `createLedgerScripts`. */
+function closeSource(clock: string): string {
+  const keys = { leases: 'KEYS[3]', reservations: 'KEYS[4]', counters: 'KEYS[5]', alerts: 'nil' };
+  return `${clock}${COUNT(keys, 'ARGV[1]')}
+local room = ARGV[2] - redis.call('XLEN', KEYS[1])
+local closed = 0
+for index = 3, #ARGV, 2 do
+  local id = ARGV[index + 1]
+  local lease = redis.call('ZSCORE', LEASES, id)
+  local age = now - tonumber(string.match(id, '^%d+'))
+  if closed < room and age >= tonumber(ARGV[1]) and (not lease or tonumber(lease) <= now)
+    and redis.call('XDEL', KEYS[2], id) == 1 then
+    redis.call('XADD', KEYS[1], '*', 'row', ARGV[index])
+    redis.call('ZREM', LEASES, id)
+    release(id)
+    closed = closed + 1
+  end
+end
+return closed`;
 }
 
 /**
@@ -163,27 +135,52 @@ return found`;
 export function createLedgerScripts(clock = NOW) {
   return {
     /**
-     * KEYS: intents, circuits, the kept answer that is wanted, if any, and where something is to be kept, if
-     * anywhere. ARGV: request id, intent (JSON), most open intents, ms for which a probe is waited for, ms for which
-     * something is kept (or empty) and what, then providers. It is kept after what was wanted, and not at all where
-     * that is gone. Returns the intent's id (empty where too
-     * many are open), the kept answer or nil, and for each provider the ms to keep away from it. A circuit whose
-     * time is over answers 0 to one request, its probe, and the others wait for that.
+     * KEYS: intents, circuits, leases, reservations, counters, alerts, the kept answer that is wanted, if any, and
+     * where something is to be kept, if anywhere. ARGV: request id, intent (JSON), most open intents, ms for which a
+     * probe is waited for, ms for which something is kept (or empty) and what, ms of a lease, checks (limit-codec.ts,
+     * or empty), tokens of output that are asked for, 1 where what is wanted spares the upstream, 1 where circuits
+     * count, then providers. Something is kept after what was wanted, and not at all where that is gone.
+     *
+     * Returns the intent's id (empty where too many are open, or a rule refused), the kept answer or nil, for each
+     * provider the ms to keep away from it (nothing where all are well), the tokens of output, and of each check
+     * verdict, used, held, reserved, ms to its reset and the number of its period (nothing where too many intents
+     * are open: then no rule was looked at). A circuit whose time is over answers 0 to one request, its probe, and
+     * the others wait for that. Where a rule refused, nothing was written at all, but that lapsed reservations were freed.
      */
     admit: new RedisScript(admitSource(clock)),
     /**
-     * KEYS: rows, intents, leases, circuits. ARGV: most waiting rows, failures that open a circuit, ms for which,
-     * then in turn kind (row, attempt), JSON, intent id (or empty), and what the circuit of its provider learns:
-     * `VERDICT PAUSE REQUEST ORDINAL PROVIDER` (success, failure or none; ms; ids; name) or nothing. Returns the
-     * ids of the intents that were still open, or -1 where the rows do not fit: then nothing was done.
+     * KEYS: rows, intents, leases, circuits, reservations, counters, alerts, the last batch of this worker. ARGV: most
+     * waiting rows, failures that open a circuit, ms for which, number of the batch, ms of a lease, then in turn kind
+     * (row, attempt), JSON, intent id (or empty), what the circuit of its provider learns: `VERDICT PAUSE REQUEST
+     * ORDINAL PROVIDER` (success, failure or none; ms; ids; name) or nothing, and charges (limit-codec.ts) or nothing.
+     * Returns why charges could not be made, in words (no row is held up by that), or -1 where the rows do not fit:
+     * then nothing was done. A batch that comes again does nothing.
      *
      * A success counts where its request came after the circuit might be tried again. A row of a request that held
      * a probe and went elsewhere, or tells nothing of the provider, gives the probe back.
      */
     settle: new RedisScript(settleSource(clock)),
+    /**
+     * Marks open requests as alive. KEYS: intents, leases, reservations, counters. ARGV: lease in ms, then intent ids.
+     * An intent that was settled meanwhile gets no lease, so leases never outlive their intents; a counter outlives
+     * what is reserved in it. Returns how many were renewed.
+     */
+    renew: new RedisScript(renewSource(clock)),
+    /**
+     * Puts rows in the place of intents that are still open and still lapsed, and frees what they reserved. KEYS: rows,
+     * intents, leases, reservations, counters. ARGV: lease in ms, most waiting rows, then row (JSON) and intent id in
+     * turn. Returns how many.
+     */
+    close: new RedisScript(closeSource(clock)),
     /** KEYS: circuits. Returns provider, state, failures and ms until somebody may try, in turn. */
     circuits: new RedisScript(circuitsSource(clock)),
   };
 }
 
-export const { admit: ADMIT, settle: SETTLE, circuits: CIRCUIT_STATES } = createLedgerScripts();
+export const {
+  admit: ADMIT,
+  settle: SETTLE,
+  renew: RENEW,
+  close: CLOSE,
+  circuits: CIRCUIT_STATES,
+} = createLedgerScripts();

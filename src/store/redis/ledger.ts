@@ -1,13 +1,24 @@
 import type { Redis } from 'ioredis';
 import { verdictOfAttempt, verdictOfRow, type CircuitVerdict } from '../../core/circuit.ts';
-import type { Admission, AdmitRequest, ChargedAttempt, FailedAttempt, Ledger, LedgerSettlement } from '../../core/ledger.ts';
+import type {
+  Admission,
+  AdmitRequest,
+  ChargedAttempt,
+  FailedAttempt,
+  Ledger,
+  LedgerSettlement,
+} from '../../core/ledger.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import { ledgerKeys, STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
 import { ADMIT } from './ledger-scripts.ts';
-import { RedisOutbox, type CircuitSettings, type OutboxObserver } from './outbox.ts';
+import { encodeCharges, encodeChecks, holdsOf, readVerdicts } from './limit-codec.ts';
+import { LEASE_MS, RedisOutbox, type CircuitSettings, type OutboxObserver } from './outbox.ts';
 
-/** Why an intent was not written: no answer, an error at once, too many open ones, or Redis known to be silent. */
-export type AdmitFailure = 'timeout' | 'away' | 'full' | 'skipped';
+/**
+ * Why an intent was not written: no answer, an error at once, too many open ones, Redis known to be silent, out of
+ * memory, a replica (after a failover), or still reading its data.
+ */
+export type AdmitFailure = 'timeout' | 'away' | 'full' | 'skipped' | 'oom' | 'readonly' | 'loading';
 
 /** Who is told what happens, for metrics. */
 export interface LedgerObserver extends OutboxObserver {
@@ -23,7 +34,7 @@ export interface RedisLedgerOptions {
   readonly circuitBreaker: () => CircuitSettings;
   /** Limit domain; `default` unless said otherwise. */
   readonly domain?: string;
-  /** How long a renewed request counts as alive. */
+  /** How long an admitted or renewed request counts as alive. */
   readonly leaseMs?: number;
   /** Rows held while Redis is away; beyond, the oldest are dropped. About 1 KiB each. */
   readonly maxQueuedRows?: number;
@@ -47,6 +58,7 @@ export class RedisLedger implements Ledger {
   readonly #circuitBreaker: () => CircuitSettings;
   readonly #keys: LedgerKeys;
   readonly #maxOpenIntents: number;
+  readonly #leaseMs: number;
   readonly #outbox: RedisOutbox;
 
   #timeouts = 0;
@@ -58,7 +70,8 @@ export class RedisLedger implements Ledger {
     this.#circuitBreaker = options.circuitBreaker;
     this.#keys = ledgerKeys(options.domain ?? 'default');
     this.#maxOpenIntents = options.maxOpenIntents ?? STREAM_LIMITS.intents;
-    this.#outbox = new RedisOutbox({ ...options, keys: this.#keys });
+    this.#leaseMs = options.leaseMs ?? LEASE_MS;
+    this.#outbox = new RedisOutbox({ ...options, keys: this.#keys, leaseMs: this.#leaseMs });
   }
 
   /** Rows that have not reached Redis. */
@@ -66,50 +79,73 @@ export class RedisLedger implements Ledger {
     return this.#outbox.queued;
   }
 
-  async admit({ intent, providers, wanted, keep }: AdmitRequest): Promise<Admission> {
+  async admit(request: AdmitRequest): Promise<Admission> {
     if (!this.#mayAsk()) return this.#notAdmitted('skipped');
-    const asked = this.#circuitBreaker().failures > 0 ? [...new Set(providers)] : [];
+    const providers = [...new Set(request.providers)];
     try {
-      const { intents, circuits, kept } = this.#keys;
-      const keys = [
-        intents,
-        circuits,
-        ...(wanted === undefined ? [] : [kept(wanted)]),
-        ...(keep === undefined ? [] : [kept(keep.key)]),
-      ];
-      const args = [
-        intent.requestId,
-        JSON.stringify(intent),
-        this.#maxOpenIntents,
-        PROBE_LEASE_MS,
-        keep === undefined ? '' : Math.round(keep.ttlSeconds * 1000),
-        keep?.value ?? '',
-        ...asked,
-      ];
-      const reply = await ADMIT.runBinary(this.#redis, keys, args);
+      const reply = await ADMIT.runBinary(
+        this.#redis,
+        this.#admitKeys(request),
+        this.#admitArguments(request, providers),
+      );
       this.#timeouts = 0;
-      return this.#admission(reply, asked);
+      return this.#admission(reply, request, providers);
     } catch (error) {
-      const timedOut = error instanceof Error && error.message === 'Command timed out';
-      if (timedOut) this.#timeouts += 1;
-      return this.#notAdmitted(timedOut ? 'timeout' : 'away');
+      const reason = reasonOf(error);
+      if (reason === 'timeout') this.#timeouts += 1;
+      return this.#notAdmitted(reason);
     }
   }
 
-  #admission(reply: unknown, asked: readonly string[]): Admission {
-    const [id, found, ...waits]: readonly unknown[] = Array.isArray(reply) ? reply : [];
+  #admitKeys({ wanted, keep }: AdmitRequest): string[] {
+    const { intents, circuits, leases, reservations, counters, alerts, kept } = this.#keys;
+    return [
+      intents,
+      circuits,
+      leases,
+      reservations,
+      counters,
+      alerts,
+      ...(wanted === undefined ? [] : [kept(wanted)]),
+      ...(keep === undefined ? [] : [kept(keep.key)]),
+    ];
+  }
+
+  #admitArguments(
+    { intent, keep, limits, outputTokens, foundIsAnswer }: AdmitRequest,
+    providers: readonly string[],
+  ): (string | number | Buffer)[] {
+    return [
+      intent.requestId,
+      JSON.stringify(intent),
+      this.#maxOpenIntents,
+      PROBE_LEASE_MS,
+      keep === undefined ? '' : Math.round(keep.ttlSeconds * 1000),
+      keep?.value ?? '',
+      this.#leaseMs,
+      encodeChecks(limits),
+      Math.max(0, Math.ceil(outputTokens)),
+      foundIsAnswer ? 1 : 0,
+      this.#circuitBreaker().failures > 0 ? 1 : 0,
+      ...providers,
+    ];
+  }
+
+  #admission(reply: unknown, request: AdmitRequest, providers: readonly string[]): Admission {
+    const [id, found, waits, output, checked]: readonly unknown[] = Array.isArray(reply) ? reply : [];
     const intentId = Buffer.isBuffer(id) ? id.toString() : '';
-    if (intentId === '') this.#observer.admitFailed('full');
-    const open = asked.flatMap((provider, index) => {
-      const milliseconds = Number(waits[index] ?? 0);
-      return milliseconds > 0 ? [[provider, Math.ceil(milliseconds / 1000)] as const] : [];
-    });
+    const verdicts = readVerdicts(checked);
+    // A rule that refused has been looked at; where too many are open, none was.
+    const full = intentId === '' && verdicts.length === 0;
+    if (full) this.#observer.admitFailed('full');
+    const cut = Number(output) < request.outputTokens;
     return {
       intentId,
-      open: open.length === 0 ? NOTHING_OPEN : new Map(open),
-      limits: [],
-      holds: [],
-      storeAway: false,
+      open: openOf(waits, providers),
+      limits: verdicts.map(({ period: _, ...outcome }) => outcome),
+      holds: intentId === '' ? [] : holdsOf(request.limits, verdicts),
+      storeAway: full,
+      ...(cut ? { outputTokens: Number(output) } : {}),
       ...(Buffer.isBuffer(found) ? { found } : {}),
     };
   }
@@ -128,17 +164,19 @@ export class RedisLedger implements Ledger {
     return { intentId: '', open: NOTHING_OPEN, limits: [], holds: [], storeAway: true };
   }
 
-  settle({ row, intentId, retryAfterSeconds }: LedgerSettlement): void {
+  settle({ row, intentId, retryAfterSeconds, holds, amounts }: LedgerSettlement): void {
     const { requestId, attempts, provider } = row;
     const lesson = lessonOf(verdictOfRow(row, retryAfterSeconds), requestId, attempts, provider);
-    this.#outbox.push({ kind: 'row', json: JSON.stringify(row), intentId, lesson });
+    const charges = encodeCharges(holds, amounts, provider);
+    this.#outbox.push({ kind: 'row', json: JSON.stringify(row), intentId, lesson, charges });
   }
 
   recordAttempts(attempts: readonly ChargedAttempt[]): void {
-    for (const { holds: _holds, amounts: _amounts, ...attempt } of attempts) {
+    for (const { intentId, holds, amounts, ...attempt } of attempts) {
       const { requestId, ordinal, provider } = attempt;
       const lesson = lessonOf(verdictOfAttempt(attempt), requestId, ordinal, provider);
-      this.#outbox.push({ kind: 'attempt', json: JSON.stringify(attempt), intentId: '', lesson });
+      const charges = encodeCharges(holds, amounts, provider);
+      this.#outbox.push({ kind: 'attempt', json: JSON.stringify(attempt), intentId, lesson, charges });
       this.#observer.tryFailed(attempt);
     }
   }
@@ -154,6 +192,24 @@ export class RedisLedger implements Ledger {
   close(withinMs: number): Promise<number> {
     return this.#outbox.close(withinMs);
   }
+}
+
+/** Errors of a script quote those of the commands in it. */
+function reasonOf(error: unknown): AdmitFailure {
+  const message = error instanceof Error ? error.message : '';
+  if (message === 'Command timed out') return 'timeout';
+  if (/\bOOM\b/.test(message)) return 'oom';
+  if (/\bREADONLY\b/.test(message)) return 'readonly';
+  return message.startsWith('LOADING') ? 'loading' : 'away';
+}
+
+function openOf(waits: unknown, providers: readonly string[]): ReadonlyMap<string, number> {
+  if (!Array.isArray(waits) || waits.length === 0) return NOTHING_OPEN;
+  const open = providers.flatMap((provider, index) => {
+    const milliseconds = Number(waits[index] ?? 0);
+    return milliseconds > 0 ? [[provider, Math.ceil(milliseconds / 1000)] as const] : [];
+  });
+  return open.length === 0 ? NOTHING_OPEN : new Map(open);
 }
 
 /** As the script takes it: `VERDICT PAUSE REQUEST ORDINAL PROVIDER`, the pause in ms. */

@@ -1,9 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Logger } from '../../telemetry/logger.ts';
 import { STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
-import { SETTLE } from './ledger-scripts.ts';
-import { RENEW } from './scripts.ts';
+import { RENEW, SETTLE } from './ledger-scripts.ts';
 
 /** Who is told what happens, for metrics. */
 export interface OutboxObserver {
@@ -41,10 +41,18 @@ export interface OutboxItem {
   readonly intentId: string;
   /** What the circuit learns (see createLedgerScripts); empty: nothing. */
   readonly lesson: string;
+  /** What the rules are charged (limit-codec.ts); empty: nothing. */
+  readonly charges: string;
+}
+
+/** What is on its way. Until Redis has answered it is sent again as it is, so that Redis can tell it did that already. */
+interface Batch {
+  readonly number: number;
+  readonly items: readonly OutboxItem[];
 }
 
 /** Lease of an open request: eight times the interval of Envoy's periodic access log. */
-const LEASE_MS = 120_000;
+export const LEASE_MS = 120_000;
 
 const MAX_QUEUED_ROWS = 50_000;
 const BATCH_ROWS = 200;
@@ -56,11 +64,15 @@ const DROP_LOG_INTERVAL_MS = 60_000;
 /** What a worker has to tell Redis after a request: sent in batches, held while Redis is away, bounded. */
 export class RedisOutbox {
   readonly #options: OutboxOptions;
+  /** Of the number of the last batch, in Redis. */
+  readonly #batchKey: string;
   readonly #leaseMs: number;
   readonly #maxQueuedRows: number;
   readonly #maxWaitingRows: number;
 
   #queue: OutboxItem[] = [];
+  #batches = 0;
+  #inFlight: Batch | undefined;
   #renewals = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #flushing: Promise<void> | undefined;
@@ -71,6 +83,7 @@ export class RedisOutbox {
 
   constructor(options: OutboxOptions) {
     this.#options = options;
+    this.#batchKey = options.keys.batch(randomUUID());
     this.#leaseMs = options.leaseMs ?? LEASE_MS;
     this.#maxQueuedRows = options.maxQueuedRows ?? MAX_QUEUED_ROWS;
     this.#maxWaitingRows = options.maxWaitingRows ?? STREAM_LIMITS.rows;
@@ -78,7 +91,7 @@ export class RedisOutbox {
 
   /** Rows that have not reached Redis. */
   get queued(): number {
-    return this.#queue.length;
+    return this.#queue.length + (this.#inFlight?.items.length ?? 0);
   }
 
   push(item: OutboxItem): void {
@@ -99,7 +112,7 @@ export class RedisOutbox {
 
   /** The oldest go first: their requests are the likeliest to be closed by the reconciler already. */
   #dropExcess(): void {
-    const count = this.#queue.length - this.#maxQueuedRows;
+    const count = Math.min(this.queued - this.#maxQueuedRows, this.#queue.length);
     if (count <= 0) return;
     this.#queue.splice(0, count);
     this.#options.observer.dropped(count);
@@ -129,13 +142,13 @@ export class RedisOutbox {
   async #flushAndGoOn(): Promise<void> {
     await this.#flush();
     this.#flushing = undefined;
-    if (this.#queue.length > 0 || this.#renewals.size > 0) this.#flushLater();
+    if (this.queued > 0 || this.#renewals.size > 0) this.#flushLater();
   }
 
   /** Sends everything that waits. False after a failure: the next flush then waits longer. Never rejects. */
   async #flush(): Promise<boolean> {
     try {
-      while (this.#queue.length > 0) await this.#sendRows();
+      while (this.queued > 0) await this.#sendRows();
       while (this.#renewals.size > 0) await this.#sendRenewals();
       this.#retryMs = 0;
       return true;
@@ -147,37 +160,37 @@ export class RedisOutbox {
     }
   }
 
-  /**
-   * A batch whose answer got lost is sent again: the row is then in the stream twice, with the same id and
-   * revision, and the database shows it once.
-   */
+  /** A batch whose answer got lost, or that found no room, is sent again unchanged: Redis does none of them twice. */
   async #sendRows(): Promise<void> {
-    const { redis, observer, circuitBreaker } = this.#options;
-    const batch = this.#queue.splice(0, BATCH_ROWS);
-    const { rows, intents, leases, circuits } = this.#options.keys;
+    const { redis, logger, observer, circuitBreaker } = this.#options;
+    if (this.#inFlight === undefined) {
+      this.#batches += 1;
+      this.#inFlight = { number: this.#batches, items: this.#queue.splice(0, BATCH_ROWS) };
+    }
+    const { number, items } = this.#inFlight;
+    const { rows, intents, leases, circuits, reservations, counters, alerts } = this.#options.keys;
     const { failures, openSeconds } = circuitBreaker();
-    const args = batch.flatMap(({ kind, json, intentId, lesson }) => [
+    const args = items.flatMap(({ kind, json, intentId, lesson, charges }) => [
       kind,
       json,
       intentId,
       failures > 0 ? lesson : '',
+      charges,
     ]);
-    try {
-      const limits = [this.#maxWaitingRows, failures, Math.round(openSeconds * 1000)];
-      const reply = await SETTLE.run(redis, [rows, intents, leases, circuits], [...limits, ...args]);
-      if (!Array.isArray(reply)) throw new Error('the rows stream is full');
-    } catch (error) {
-      this.#queue.unshift(...batch);
-      this.#dropExcess();
-      throw error;
-    }
-    observer.settled(batch.length);
+    const limits = [this.#maxWaitingRows, failures, Math.round(openSeconds * 1000), number, this.#leaseMs];
+    const keys = [rows, intents, leases, circuits, reservations, counters, alerts, this.#batchKey];
+    const reply = await SETTLE.run(redis, keys, [...limits, ...args]);
+    if (!Array.isArray(reply)) throw new Error('the rows stream is full');
+    this.#inFlight = undefined;
+    if (reply.length > 0) logger.error({ reasons: reply.slice(0, 3) }, 'limits could not be charged');
+    observer.settled(items.length);
   }
 
   async #sendRenewals(): Promise<void> {
     const { redis, keys } = this.#options;
     const ids = [...this.#renewals].slice(0, BATCH_ROWS);
-    await RENEW.run(redis, [keys.intents, keys.leases], [this.#leaseMs, ...ids]);
+    const { intents, leases, reservations, counters } = keys;
+    await RENEW.run(redis, [intents, leases, reservations, counters], [this.#leaseMs, ...ids]);
     for (const id of ids) this.#renewals.delete(id);
   }
 
@@ -196,7 +209,7 @@ export class RedisOutbox {
       if (sent || remaining <= 0) break;
       await delay(Math.min(FIRST_RETRY_MS, remaining));
     }
-    const left = this.#queue.length;
+    const left = this.queued;
     if (left > 0) this.#options.logger.error({ rows: left }, 'ledger rows left unsent at shutdown');
     return left;
   }

@@ -76,12 +76,15 @@ function list(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** Entries as `[id, [kind, json]]`. One that was deleted while it was pending comes as nil and is left out. */
+/** Entries as `[id, [kind, json]]`, with `overrun` and the names of rules (JSON) behind that where there are any. One that was deleted while it was pending comes as nil and is left out. */
 function rowsOf(entries: unknown): QueuedRow[] {
   return list(entries).flatMap((entry) => {
     const [id, fields] = list(entry);
-    const [kind, json] = list(fields);
+    const [kind, json, , overrun] = list(fields);
     if (typeof id !== 'string' || typeof json !== 'string') return [];
-    return [{ id, kind: kind === 'attempt' ? ('attempt' as const) : ('row' as const), json }];
+    const row = { id, kind: kind === 'attempt' ? ('attempt' as const) : ('row' as const), json };
+    if (typeof overrun !== 'string') return [row];
+    const rules: unknown = JSON.parse(overrun);
+    return [{ ...row, overrun: list(rules).map(String) }];
   });
 }

@@ -61,20 +61,6 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)`;
 
 /**
- * Marks open requests as alive. KEYS: intents, leases. ARGV: lease in ms, then intent ids. An intent that was
- * settled meanwhile gets no lease, so leases never outlive their intents. Returns how many were renewed.
- */
-export const RENEW = new RedisScript(`${NOW}
-local renewed = 0
-for index = 2, #ARGV do
-  if #redis.call('XRANGE', KEYS[1], ARGV[index], ARGV[index]) == 1 then
-    redis.call('ZADD', KEYS[2], now + ARGV[1], ARGV[index])
-    renewed = renewed + 1
-  end
-end
-return renewed`);
-
-/**
  * One page of the intents that nobody keeps alive. KEYS: intents, leases. ARGV: lease in ms, first id, page size.
  * Returns the id to go on from (empty: that was all), then id and JSON in turn.
  */
@@ -90,26 +76,6 @@ for _, entry in ipairs(page) do
 end
 if #page == tonumber(ARGV[3]) then found[1] = '(' .. page[#page][1] end
 return found`);
-
-/**
- * Puts rows in the place of intents that are still open and still lapsed. KEYS: rows, intents, leases.
- * ARGV: lease in ms, most waiting rows, then row (JSON) and intent id in turn. Returns how many.
- */
-export const CLOSE = new RedisScript(`${NOW}
-local room = ARGV[2] - redis.call('XLEN', KEYS[1])
-local closed = 0
-for index = 3, #ARGV, 2 do
-  local id = ARGV[index + 1]
-  local lease = redis.call('ZSCORE', KEYS[3], id)
-  local age = now - tonumber(string.match(id, '^%d+'))
-  if closed < room and age >= tonumber(ARGV[1]) and (not lease or tonumber(lease) <= now)
-    and redis.call('XDEL', KEYS[2], id) == 1 then
-    redis.call('XADD', KEYS[1], '*', 'row', ARGV[index])
-    redis.call('ZREM', KEYS[3], id)
-    closed = closed + 1
-  end
-end
-return closed`);
 
 /** Removes rows that the database has. KEYS: rows. ARGV: group, then ids. Returns how many. */
 export const ACKNOWLEDGE = new RedisScript(`

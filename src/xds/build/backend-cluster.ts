@@ -1,8 +1,19 @@
-import { backendCluster, CONTEXT_NAMESPACE, CREDENTIAL_HEADERS, TRY_ID_HEADER } from '../../core/gateway-names.ts';
+import {
+  backendCluster,
+  CONTEXT_NAMESPACE,
+  CREDENTIAL_HEADERS,
+  TRY_ID_HEADER,
+} from '../../core/gateway-names.ts';
 import type { SnapshotBackend } from '../../core/snapshot.ts';
 import { duration, typed, type ProtoMessage, type TypedMessage } from '../resource.ts';
 import { circuitBreakers, transportSocket } from './clusters.ts';
-import { authority, headerCredentialFilter, removePrefix, setHeader } from './upstream-filters.ts';
+import {
+  authority,
+  headerCredentialFilter,
+  identityMutations,
+  removePrefix,
+  setHeader,
+} from './upstream-filters.ts';
 
 const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const HEADER_MUTATION = 'envoy.extensions.filters.http.header_mutation.v3.HeaderMutation';
@@ -18,7 +29,10 @@ export interface BackendClusterOptions {
 }
 
 /** The cluster of a Backend. Nothing in it is resolved by Envoy. */
-export function backendClusterResource(backend: SnapshotBackend, options: BackendClusterOptions): TypedMessage {
+export function backendClusterResource(
+  backend: SnapshotBackend,
+  options: BackendClusterOptions,
+): TypedMessage {
   const name = backendCluster(backend.name);
   return typed('envoy.config.cluster.v3.Cluster', {
     name,
@@ -71,7 +85,7 @@ function endpoints(backend: SnapshotBackend, addresses: readonly string[]): Prot
 }
 
 /** Takes out the client's credential and all that is said within the gateway alone. The rest is the client's to send. */
-function cleanRequestFilter({ cookies }: SnapshotBackend): ProtoMessage {
+function cleanRequestFilter({ cookies, identityHeaders }: SnapshotBackend): ProtoMessage {
   return {
     name: 'limen.clean',
     typed_config: typed(HEADER_MUTATION, {
@@ -85,6 +99,7 @@ function cleanRequestFilter({ cookies }: SnapshotBackend): ProtoMessage {
           removePrefix('x-forwarded-'),
           removePrefix('x-limen-'),
           setHeader(TRY_ID_HEADER, `%DYNAMIC_METADATA(${CONTEXT_NAMESPACE}:id)%`),
+          ...identityMutations(identityHeaders),
         ],
       },
     }),

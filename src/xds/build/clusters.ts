@@ -140,7 +140,9 @@ function providerCluster(
   options: ProviderClusterOptions,
   leg?: 'converts' | 'watches',
 ): TypedMessage {
-  const filters: ProtoMessage[] = [cleanRequestFilter(options.foreignHeadersOf(provider))];
+  const filters: ProtoMessage[] = [
+    cleanRequestFilter(options.foreignHeadersOf(provider), provider.identityHeaders),
+  ];
   if (leg !== undefined) filters.push(upstreamFilter(leg === 'watches'));
   // What signs a request must see it as it leaves.
   filters.push(

@@ -35,7 +35,7 @@ export interface BuildOptions {
   readonly systemCaFile: string;
   readonly secrets: ProviderSecrets;
   /** Where each Backend is, by its name: Envoy resolves nothing itself of what somebody pasted. */
-  readonly backendAddresses: Readonly<Record<string, readonly string[]>>;
+  readonly backendAddresses?: Readonly<Record<string, readonly string[]>> | undefined;
   readonly listenerCertificate?: ListenerCertificate | undefined;
 }
 
@@ -58,13 +58,13 @@ export function buildXds(snapshot: Snapshot, options: BuildOptions): XdsResource
         foreignHeadersOf: options.foreignHeadersOf,
         systemCaFile: options.systemCaFile,
         secrets: options.secrets,
-        mostTargets: most.get(provider.name) ?? 0,
-        mostWatchedTargets: mostWatched.get(provider.name) ?? 0,
+        mostTargets: most.get(provider.resource) ?? 0,
+        mostWatchedTargets: mostWatched.get(provider.resource) ?? 0,
       }),
     ),
     ...Object.values(snapshot.backends).map((backend): [string, TypedMessage] => {
       const name = backendCluster(backend.name);
-      const addresses = options.backendAddresses[backend.name] ?? [];
+      const addresses = options.backendAddresses?.[backend.name] ?? [];
       return [name, backendClusterResource(backend, { addresses, systemCaFile: options.systemCaFile })];
     }),
   ];

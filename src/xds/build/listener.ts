@@ -1,5 +1,12 @@
 import type { EnvoyCapabilities } from '../../core/capabilities.ts';
-import { INTERNAL_RESPONSE_PREFIX, OUTCOME_HEADER, TRY_ID_HEADER } from '../../core/gateway-names.ts';
+import {
+  CONTEXT_NAMESPACE,
+  IDENTITY_HEADERS,
+  INTERNAL_RESPONSE_PREFIX,
+  OUTCOME_HEADER,
+  RATE_LIMIT_HEADERS,
+  TRY_ID_HEADER,
+} from '../../core/gateway-names.ts';
 import type { SnapshotGateway } from '../../core/snapshot.ts';
 import { duration, typed, type ProtoMessage, type TypedMessage } from '../resource.ts';
 import { bufferBytes } from './clusters.ts';
@@ -92,20 +99,24 @@ function tryLog(): ProtoMessage {
 /**
  * Headers that only Limen may set. Removed before the first route is chosen, so no client picks a route; and
  * x-request-id, which Envoy keeps for clients in `trust.internalRanges`: rows are known by it, so that one who
- * chose it could put a new row in the place of an old one.
+ * chose it could put a new row in the place of an old one. And those that tell upstreams who asks.
  */
 function earlyHeaderMutation(): ProtoMessage {
   return {
     name: 'limen.trust',
     typed_config: typed('envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation', {
-      mutations: [{ remove_on_match: { key_matcher: { prefix: 'x-limen-' } } }, { remove: 'x-request-id' }],
+      mutations: [
+        { remove_on_match: { key_matcher: { prefix: 'x-limen-' } } },
+        { remove: 'x-request-id' },
+        ...Object.keys(IDENTITY_HEADERS).map((header) => ({ remove: header })),
+      ],
     }),
   };
 }
 
 /**
- * Tells the client the id under which the ledger knows its request, in place of the provider's own, and nothing of
- * what filters told each other. A filter, because a route's response headers are not added where a cluster specifier
+ * Tells the client the id under which the ledger knows its request and what its limits have left, in place of the
+ * provider's own, and nothing of what filters told each other. A filter, because a route's response headers are not added where a cluster specifier
  * plugin chose the cluster.
  */
 function requestIdFilter(): ProtoMessage {
@@ -121,6 +132,13 @@ function requestIdFilter(): ProtoMessage {
               append: { header: { key, value }, append_action: 'OVERWRITE_IF_EXISTS_OR_ADD' },
             })),
           ),
+          // One that is empty is not set: then a provider's own stands.
+          ...RATE_LIMIT_HEADERS.map((key) => ({
+            append: {
+              header: { key, value: `%DYNAMIC_METADATA(${CONTEXT_NAMESPACE}:${key})%` },
+              append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
+            },
+          })),
         ],
       },
     }),

@@ -39,7 +39,17 @@ export interface ErrorBodies {
   readonly pathPrefix?: string | undefined;
   /** The body for a code and public message, with REQUEST_ID_PLACEHOLDER as request id. */
   readonly body: (code: ErrorCode, message: string) => string;
+  /** In place of what is said about providers of models. */
+  readonly messages?: Readonly<Partial<Record<ErrorCode, string>>> | undefined;
 }
+
+/** What Envoy says about other services. */
+export const BACKEND_MESSAGES: NonNullable<ErrorBodies['messages']> = {
+  upstream_timeout: 'The service did not answer in time.',
+  upstream_unavailable: 'The service could not be reached.',
+  upstream_reset: 'The service closed the connection before it answered.',
+  unavailable: 'The service is not available right now. Try again shortly.',
+};
 
 interface LocalReply {
   readonly code: ErrorCode;
@@ -162,7 +172,7 @@ export function localReplyConfig(formats: readonly ErrorBodies[]): ProtoMessage 
     body_format_override: {
       text_format_source: {
         inline_string: formatString(
-          bodies.body(reply.code, reply.message),
+          bodies.body(reply.code, bodies.messages?.[reply.code] ?? reply.message),
           decided ? DECIDED_REQUEST_ID : EARLY_REQUEST_ID,
         ),
       },

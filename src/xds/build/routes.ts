@@ -3,6 +3,7 @@ import {
   BACKENDS_PATH,
   CLUSTER_HEADER,
   CONTEXT_NAMESPACE,
+  METADATA_PATH,
   ORDER_NAMESPACE,
   NATIVE_FORMATS,
   VERDICT_HEADER,
@@ -223,6 +224,7 @@ const FRONT_PATHS: readonly ProtoMessage[] = [
   { path_separated_prefix: '/v1/models' },
   { path_separated_prefix: '/v1beta/models' },
   { path: '/health/ready' },
+  { path_separated_prefix: METADATA_PATH },
 ];
 
 function corsPolicy(gateway: SnapshotGateway): ProtoMessage {

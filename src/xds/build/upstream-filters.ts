@@ -3,6 +3,8 @@ import { z } from 'zod';
 import {
   CONTEXT_NAMESPACE,
   CREDENTIAL_HEADERS,
+  IDENTITY_FIELD,
+  IDENTITY_HEADERS,
   plainCluster,
   TRY_ID_HEADER,
   VERDICT_HEADER,
@@ -41,6 +43,20 @@ export function removePrefix(prefix: string): ProtoMessage {
   return { remove_on_match: { key_matcher: { prefix } } };
 }
 
+/**
+ * Tells an upstream that wants to know who asks, as far as it is known; what an earlier try told another one is taken out
+ * first. Clients cannot set these headers: the listener removes them.
+ */
+export function identityMutations(asked: boolean): ProtoMessage[] {
+  const names = Object.entries(IDENTITY_HEADERS);
+  return [
+    ...names.map(([header]) => ({ remove: header })),
+    ...names.flatMap(([header, field]) =>
+      asked ? [setHeader(header, `%DYNAMIC_METADATA(${CONTEXT_NAMESPACE}:${IDENTITY_FIELD}:${field})%`)] : [],
+    ),
+  ];
+}
+
 /** Headers that a signer adds to those that are there: what an earlier try was signed with must not stay. */
 const SIGNATURE_PREFIX = 'x-amz-';
 
@@ -49,7 +65,10 @@ const SIGNATURE_PREFIX = 'x-amz-';
  * them, and what one try sets stays for the next), Envoy's and Limen's own. In their place the request's id, so that
  * a try can be told from others in Envoy's log and in the provider's.
  */
-export function cleanRequestFilter(foreignHeaders: readonly string[]): ProtoMessage {
+export function cleanRequestFilter(
+  foreignHeaders: readonly string[],
+  identityHeaders: boolean,
+): ProtoMessage {
   return {
     name: 'limen.clean',
     typed_config: typed('envoy.extensions.filters.http.header_mutation.v3.HeaderMutation', {
@@ -71,6 +90,7 @@ export function cleanRequestFilter(foreignHeaders: readonly string[]): ProtoMess
           removePrefix('x-forwarded-'),
           removePrefix('x-limen-'),
           setHeader(TRY_ID_HEADER, `%DYNAMIC_METADATA(${CONTEXT_NAMESPACE}:id)%`),
+          ...identityMutations(identityHeaders),
         ],
       },
     }),

@@ -1,7 +1,10 @@
 import { createHash } from 'node:crypto';
+import type { UserRecord } from '../../../src/core/access.ts';
 import type { EnvoyCapabilities } from '../../../src/core/capabilities.ts';
+import { LimenError } from '../../../src/core/errors.ts';
 import type { Admission, FailedAttempt, Intent, Ledger } from '../../../src/core/ledger.ts';
 import type { Snapshot, VirtualKey } from '../../../src/core/snapshot.ts';
+import type { VerifiedToken } from '../../../src/core/verified-token.ts';
 import { loadProcessorProtocol } from '../../../src/envoy-protocol/codecs.ts';
 import type { AccessLogEntry } from '../../../src/ledger/access-log-entry.ts';
 import { FrontPipeline } from '../../../src/pipeline/front.ts';
@@ -20,6 +23,9 @@ export interface TestKey extends Omit<VirtualKey, 'hash'> {
 export interface WorkerState {
   readonly snapshot: Snapshot | undefined;
   readonly keys: readonly TestKey[];
+  readonly users?: readonly UserRecord[] | undefined;
+  /** Tokens that are taken for verified, by their text. */
+  readonly tokens?: Readonly<Record<string, VerifiedToken>> | undefined;
   /** What the ledger answers to every request, beside what it finds; absent: that no rule applies. */
   readonly admission?: ScriptedAdmission | undefined;
 }
@@ -65,6 +71,8 @@ export class TestWorker {
   readonly #server: ProcessorServer;
   readonly #snapshots: Snapshot[] = [];
   #keys = new Map<string, VirtualKey>();
+  #users = new Map<string, UserRecord>();
+  #tokens = new Map<string, VerifiedToken>();
   #admission: ScriptedAdmission | undefined;
 
   private constructor(options: WorkerOptions) {
@@ -87,7 +95,22 @@ export class TestWorker {
     const reasoningCarrierFor = createReasoningCarriers(REASONING_KEY, 'the test');
     const front = new FrontPipeline({
       snapshot: () => this.#snapshots[0],
-      lookupKey: (hash) => this.#keys.get(hash),
+      directory: {
+        key: (hash) => this.#keys.get(hash),
+        user: (id) => this.#users.get(id),
+        issuerKeys: () => undefined,
+        revocation: () => undefined,
+        generation: 0,
+      },
+      // A test's token is known by its text alone: three parts with dots between.
+      tokens: {
+        verify: (token) => {
+          const verified = this.#tokens.get(token);
+          if (verified === undefined) throw new LimenError('invalid_token', 'This token is not valid here.');
+          return Promise.resolve(verified);
+        },
+      },
+      reports: { keyUsed: () => undefined, userSeen: () => undefined },
       ledger,
       capabilities: options.capabilities,
       priceOf: () => undefined,
@@ -138,6 +161,8 @@ export class TestWorker {
     if (state.snapshot !== undefined) this.#snapshots.unshift(state.snapshot);
     this.#snapshots.splice(KEPT_SNAPSHOTS);
     this.#admission = state.admission;
+    this.#users = new Map((state.users ?? []).map((user) => [user.id, user]));
+    this.#tokens = new Map(Object.entries(state.tokens ?? {}));
     this.#keys = new Map(
       state.keys.map(({ key, ...rest }) => {
         const hash = createHash('sha256').update(key).digest('hex');

@@ -21,9 +21,11 @@ export const changes = pgTable(
     position: integer().notNull(),
     time: time().notNull(),
     actor: text().notNull(),
-    action: text({ enum: ['put', 'delete', 'create', 'revoke'] }).notNull(),
-    entity: text({ enum: ['resource', 'virtual_key'] }).notNull(),
-    /** Kind and name of the resource, or id of the key. */
+    action: text({
+      enum: ['put', 'delete', 'create', 'revoke', 'rotate', 'restore', 'purge', 'end grace', 'sign in'],
+    }).notNull(),
+    entity: text({ enum: ['resource', 'virtual_key', 'user', 'revocation'] }).notNull(),
+    /** Kind and name of the resource, or id of what else it is. */
     entityId: text().notNull(),
   },
   (table) => [primaryKey({ columns: [table.revision, table.position] })],

@@ -6,7 +6,7 @@ import type {
   Intent,
   LedgerSettlement,
 } from '../../../core/ledger.ts';
-import { NO_AMOUNTS } from '../../../core/limits.ts';
+import { NO_AMOUNTS, type LimitCheck } from '../../../core/limits.ts';
 import { makeUsage } from '../../../core/usage.ts';
 
 /** An intent of the request with this id. */
@@ -69,4 +69,24 @@ export function sampleSettlement(
 /** A failed try at a provider. */
 export function chargedAttempt(attempt: FailedAttempt, over: Partial<ChargedAttempt> = {}): ChargedAttempt {
   return { ...attempt, intentId: '', holds: [], amounts: NO_AMOUNTS, ...over };
+}
+
+/** A hard rule on tokens in a minute, about everybody. */
+export function sampleCheck(over: Partial<LimitCheck> = {}): LimitCheck {
+  return {
+    rule: 'rule',
+    label: 'everybody:tokens/1m',
+    subject: 'everybody',
+    counter: 'rule/tokens/1m/everybody',
+    unit: 'tokens',
+    limit: 100,
+    span: { kind: 'window', milliseconds: 60_000 },
+    mode: 'hard',
+    shadow: false,
+    onShortfall: 'refuse',
+    fixed: 10,
+    perOutputToken: 1,
+    alerts: [],
+    ...over,
+  };
 }

@@ -1,0 +1,81 @@
+import type { Logger } from '../../telemetry/logger.ts';
+
+/** Something to be done again and again, by one control plane at a time. */
+export interface Job {
+  readonly name: string;
+  readonly everyMs: number;
+  /**
+   * Must be harmless where two do it at once: it is done by one, but one that is cut off learns of that late.
+   *
+   * @param now Unix time in milliseconds
+   * @returns how much there was to do
+   */
+  readonly run: (now: number) => Promise<number>;
+}
+
+export interface JobRunnerOptions {
+  readonly jobs: readonly Job[];
+  /** Whether this control plane is the one that does them. */
+  readonly leads: () => boolean;
+  readonly observer: {
+    /** @param at Unix time in milliseconds */
+    jobSucceeded(job: string, at: number): void;
+    jobFailed(job: string): void;
+  };
+  readonly logger: Pick<Logger, 'info' | 'error'>;
+  /** Unix time in milliseconds. */
+  readonly now: () => number;
+}
+
+/** How often it is looked whether a job's time has come. */
+const LOOK_MS = 1000;
+const JITTER = 0.1;
+
+/** Does jobs when their time has come, each never twice at once. */
+export class JobRunner {
+  readonly #options: JobRunnerOptions;
+  readonly #due = new Map<string, number>();
+  readonly #running = new Map<string, Promise<void>>();
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(options: JobRunnerOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => this.look(), LOOK_MS);
+    this.#timer.unref();
+  }
+
+  /** Starts what is due: everything, where this control plane has just begun to lead. */
+  look(): void {
+    const { jobs, leads, now } = this.#options;
+    if (!leads()) {
+      this.#due.clear();
+      return;
+    }
+    for (const job of jobs) {
+      if (this.#running.has(job.name) || now() < (this.#due.get(job.name) ?? 0)) continue;
+      // Jitter, so that control planes of several installations on one server do not keep in step.
+      this.#due.set(job.name, now() + job.everyMs * (1 - JITTER + 2 * JITTER * Math.random()));
+      this.#running.set(job.name, this.#run(job));
+    }
+  }
+
+  /** Resolves when what runs is done. */
+  async close(): Promise<void> {
+    clearInterval(this.#timer);
+    await Promise.all(this.#running.values());
+  }
+
+  async #run(job: Job): Promise<void> {
+    const { observer, logger, now } = this.#options;
+    try {
+      const count = await job.run(now());
+      observer.jobSucceeded(job.name, now());
+      if (count > 0) logger.info({ job: job.name, count }, 'a background job had something to do');
+    } catch (error) {
+      observer.jobFailed(job.name);
+      logger.error({ error, job: job.name }, 'a background job failed');
+    } finally {
+      this.#running.delete(job.name);
+    }
+  }
+}

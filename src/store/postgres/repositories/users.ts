@@ -1,0 +1,173 @@
+import { and, arrayContains, eq, getTableColumns, gt, inArray, or, sql } from 'drizzle-orm';
+import type { SeenUser } from '../../../core/access.ts';
+import { recordOf, type StoredUser, type UserEdit, type UserStore } from '../../../core/identity-store.ts';
+import type { Database } from '../database.ts';
+import { nextRevision, recordChanges } from '../record-changes.ts';
+import { users } from '../schema/index.ts';
+import { holdsText } from '../search.ts';
+
+type Row = typeof users.$inferSelect;
+
+export function createUserStore(database: Database): UserStore {
+  return {
+    async list({ limit, after, search, provider, team, group, disabled }) {
+      const rows = await database
+        .select()
+        .from(users)
+        .where(
+          and(
+            after === undefined ? undefined : gt(users.id, after),
+            provider === undefined ? undefined : eq(users.provider, provider),
+            team === undefined ? undefined : eq(users.team, team),
+            group === undefined
+              ? undefined
+              : or(arrayContains(users.groups, [group]), arrayContains(users.claimedGroups, [group])),
+            disabled === undefined ? undefined : eq(users.disabled, disabled),
+            holdsText(search, [users.id, users.email, users.claimedEmail, users.name, users.claimedName]),
+          ),
+        )
+        .orderBy(users.id)
+        .limit(limit);
+      return rows.map(fromRow);
+    },
+
+    async get(id) {
+      const [row] = await database.select().from(users).where(eq(users.id, id));
+      return row && fromRow(row);
+    },
+
+    edit: (id, edit, at, actor) =>
+      database.transaction(async (transaction) => {
+        const number = await nextRevision(transaction);
+        const set = toColumns(edit);
+        const [row] = await transaction
+          .insert(users)
+          .values({ id, ...set, createdAt: new Date(at) })
+          // An update of nothing would return no row.
+          .onConflictDoUpdate({ target: users.id, set: { id, ...set } })
+          .returning();
+        if (!row) throw new TypeError('An upsert returned no row.');
+        await recordChanges(transaction, number, actor, [{ action: 'put', entity: 'user', id }]);
+        return fromRow(row);
+      }),
+
+    async see(seen) {
+      const latest = new Map(seen.toSorted((a, b) => a.seenAt - b.seenAt).map((user) => [user.id, user]));
+      if (latest.size === 0) return [];
+      const known = await database
+        .select()
+        .from(users)
+        .where(inArray(users.id, [...latest.keys()]));
+      const before = new Map(known.map((row) => [row.id, row]));
+      const differing = [...latest.values()].filter((user) => claimsDiffer(before.get(user.id), user));
+      await touch(
+        database,
+        [...latest.values()].filter((user) => !differing.includes(user)),
+      );
+      if (differing.length === 0) return [];
+      return await takeClaims(database, differing);
+    },
+
+    async records(ids) {
+      const rows = await database
+        .select()
+        .from(users)
+        .where(ids && inArray(users.id, [...ids]));
+      return rows.map((row) => recordOf(fromRow(row)));
+    },
+  };
+}
+
+/** Not a change: workers are not told. */
+async function touch(database: Database, seen: readonly SeenUser[]): Promise<void> {
+  if (seen.length === 0) return;
+  const ids = seen.map(({ id }) => id);
+  const times = seen.map(({ seenAt }) => new Date(seenAt).toISOString());
+  await database.execute(sql`
+    update ${users} set last_seen_at = greatest(${users.lastSeenAt}, seen.at)
+    from unnest(${sql.param(ids)}::text[], ${sql.param(times)}::timestamptz[]) as seen (id, at)
+    where ${users.id} = seen.id`);
+}
+
+/** @returns the users that were made */
+function takeClaims(database: Database, seen: readonly SeenUser[]): Promise<readonly StoredUser[]> {
+  return database.transaction(async (transaction) => {
+    const number = await nextRevision(transaction);
+    const rows = await transaction
+      .insert(users)
+      .values(
+        seen.map((user) => ({
+          id: user.id,
+          provider: user.provider,
+          claimedEmail: user.email ?? null,
+          claimedName: user.name ?? null,
+          claimedGroups: [...user.groups],
+          claimedTenant: user.tenant ?? null,
+          createdAt: new Date(user.seenAt),
+          lastSeenAt: new Date(user.seenAt),
+        })),
+      )
+      .onConflictDoUpdate({
+        target: users.id,
+        set: {
+          provider: sql`excluded.provider`,
+          claimedEmail: sql`excluded.claimed_email`,
+          claimedName: sql`excluded.claimed_name`,
+          claimedGroups: sql`excluded.claimed_groups`,
+          claimedTenant: sql`excluded.claimed_tenant`,
+          lastSeenAt: sql`greatest(${users.lastSeenAt}, excluded.last_seen_at)`,
+        },
+      })
+      // Of a row that this statement inserted, nobody has deleted an older version.
+      .returning({ ...getTableColumns(users), isNew: sql<boolean>`xmax = 0` });
+    await recordChanges(
+      transaction,
+      number,
+      'sign-in',
+      rows.map(({ id }) => ({ action: 'sign in', entity: 'user', id })),
+    );
+    return rows.filter(({ isNew }) => isNew).map(fromRow);
+  });
+}
+
+function claimsDiffer(row: Row | undefined, user: SeenUser): boolean {
+  return (
+    row === undefined ||
+    row.provider !== user.provider ||
+    row.claimedEmail !== (user.email ?? null) ||
+    row.claimedName !== (user.name ?? null) ||
+    row.claimedTenant !== (user.tenant ?? null) ||
+    row.claimedGroups.length !== user.groups.length ||
+    row.claimedGroups.some((group, index) => group !== user.groups[index])
+  );
+}
+
+function toColumns({ groups, roles, ...edit }: UserEdit) {
+  return {
+    ...edit,
+    ...(groups && { groups: [...groups] }),
+    ...(roles && { roles: [...roles] }),
+  };
+}
+
+function fromRow(row: Row): StoredUser {
+  return {
+    id: row.id,
+    provider: row.provider ?? undefined,
+    claimed: {
+      email: row.claimedEmail ?? undefined,
+      name: row.claimedName ?? undefined,
+      groups: row.claimedGroups,
+      tenant: row.claimedTenant ?? undefined,
+    },
+    email: row.email ?? undefined,
+    name: row.name ?? undefined,
+    groups: row.groups,
+    roles: row.roles,
+    team: row.team ?? undefined,
+    tenant: row.tenant ?? undefined,
+    disabled: row.disabled,
+    createdAt: row.createdAt.getTime(),
+    lastSeenAt: row.lastSeenAt?.getTime(),
+  };
+}

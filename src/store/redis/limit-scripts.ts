@@ -1,0 +1,279 @@
+import { MIN_OUTPUT_TOKENS } from '../../core/limits.ts';
+
+/** The keys of the limiter, as a script names them: `KEYS[3]` or `leases .. ':x'`. */
+export interface LimitKeyNames {
+  readonly leases: string;
+  readonly reservations: string;
+  readonly counters: string;
+  readonly alerts: string;
+}
+
+/** Reservations that one admission frees at most, so that it stays short; the reconciler sees to the rest. */
+const MOST_FREED = 50;
+/** A calendar counter stays for a day behind its period, for requests that end late. */
+const CALENDAR_GRACE_MS = 86_400_000;
+const GRACE_MS = 60_000;
+/** Counters that are gone are taken out of the index, a few whenever one is put in. */
+const MOST_FORGOTTEN = 4;
+const MOST_ALERTS = 10_000;
+
+/** Parts of a sliding window. One more is kept, so that a counter forgets no amount before its time. */
+const BUCKETS = 60;
+const KEPT = BUCKETS + 1;
+
+/**
+ * Lua that reads a counter. Needs `now`. A counter is a hash `COUNTERS:NAME`, whose name ends with `/wMILLISECONDS`
+ * (sliding window) or `/pSTART` (calendar period). Fields: settled, reserved, overrun, alerted (highest threshold
+ * told), about (unit, limit and end, for those who look at it), and for windows head, the newest of its buckets, and
+ * the buckets by their number modulo 61. The head never goes back, so that a clock that does frees nothing twice.
+ *
+ * `look` writes nothing: what has aged since the last write is in `aged`, and taken off by `write`.
+ */
+export const LOOK = (counters: string) => `
+local COUNTERS = ${counters}
+local function look(name)
+  local kind, number = string.match(name, '/([wp])(%d+)$')
+  local counter = { name = name, key = COUNTERS .. ':' .. name, window = kind == 'w' and tonumber(number) or 0, aged = {} }
+  local seen = redis.call('HMGET', counter.key, 'head', 'settled', 'reserved', 'overrun', 'alerted', 'about')
+  counter.settled, counter.reserved = tonumber(seen[2] or 0), tonumber(seen[3] or 0)
+  counter.overrun, counter.alerted, counter.about = tonumber(seen[4] or 0), tonumber(seen[5] or 0), seen[6]
+  if counter.window == 0 then return counter end
+  counter.length = counter.window / ${BUCKETS}
+  local current = math.floor(now / counter.length)
+  counter.newest = tonumber(seen[1] or current)
+  counter.head = math.max(current, counter.newest)
+  for index = math.max(counter.newest + 1, counter.head - ${BUCKETS}), counter.head do
+    counter.aged[#counter.aged + 1] = index % ${KEPT}
+  end
+  if counter.head - counter.newest >= ${KEPT} then
+    counter.settled = 0
+  elseif #counter.aged > 0 then
+    for _, amount in ipairs(redis.call('HMGET', counter.key, unpack(counter.aged))) do
+      counter.settled = counter.settled - (amount or 0)
+    end
+  end
+  return counter
+end
+local function resetOf(counter, missing, ends)
+  if counter.window == 0 then return math.max(0, ends - now) end
+  if missing > 0 then
+    local slots = {}
+    for index = counter.head - ${BUCKETS}, counter.newest do slots[#slots + 1] = index % ${KEPT} end
+    for at, amount in ipairs(#slots > 0 and redis.call('HMGET', counter.key, unpack(slots)) or {}) do
+      missing = missing - (amount or 0)
+      if missing <= 0 then return (counter.head + at) * counter.length - now end
+    end
+  end
+  return (counter.head + ${KEPT}) * counter.length - now
+end`;
+
+/**
+ * Lua that changes counters. Needs `now`; `lease` is where the ms of a lease are. `rule` has unit, limit, ends (0 for windows),
+ * who (rule and subject) and alerts. A counter outlives its span, and the reservations that it has, by a little.
+ */
+export const COUNT = (keys: LimitKeyNames, lease: string) => `${LOOK(keys.counters)}
+local LEASE = tonumber(${lease})
+local LEASES, RESERVATIONS, ALERTS = ${keys.leases}, ${keys.reservations}, ${keys.alerts}
+local function list(counter, who, ttl)
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', COUNTERS, '-inf', now, 'LIMIT', 0, ${MOST_FORGOTTEN})) do
+    local left = redis.call('PTTL', COUNTERS .. ':' .. string.match(member, '([^\\31]*)$'))
+    if left > 0 then redis.call('ZADD', COUNTERS, now + left, member) else redis.call('ZREM', COUNTERS, member) end
+  end
+  redis.call('ZADD', COUNTERS, now + ttl, who .. '\\31' .. counter.name)
+end
+local function write(counter, rule)
+  local about = string.format('%s %.0f %.0f', rule.unit, rule.limit, rule.ends)
+  local span = counter.window > 0 and counter.window + counter.length or rule.ends - now + ${CALENDAR_GRACE_MS}
+  local ttl = math.max(span, 2 * LEASE) + ${GRACE_MS}
+  if #counter.aged > 0 then redis.call('HDEL', counter.key, unpack(counter.aged)) end
+  redis.call('HSET', counter.key, 'head', counter.head or 0, 'settled', counter.settled,
+    'reserved', counter.reserved, 'about', about)
+  redis.call('PEXPIRE', counter.key, ttl)
+  if counter.about ~= about then list(counter, rule.who, ttl) end
+  counter.aged, counter.about = {}, about
+end
+local function charge(counter, amount, rule)
+  counter.settled = counter.settled + amount
+  write(counter, rule)
+  if counter.window > 0 then
+    redis.call('HINCRBY', counter.key, counter.head % ${KEPT}, amount)
+    return
+  end
+  for _, percent in ipairs(rule.alerts) do
+    if percent > counter.alerted and counter.settled * 100 >= percent * rule.limit then
+      counter.alerted = percent
+      redis.call('HSET', counter.key, 'alerted', percent)
+      redis.call('XADD', ALERTS, 'MAXLEN', '~', ${MOST_ALERTS}, '*', 'who', rule.who, 'unit', rule.unit,
+        'percent', percent, 'used', counter.settled, 'limit', rule.limit, 'time', now, 'ends', rule.ends)
+    end
+  end
+end
+local function free(name, amount)
+  local key = COUNTERS .. ':' .. name
+  local reserved = redis.call('HGET', key, 'reserved')
+  if reserved then redis.call('HSET', key, 'reserved', math.max(0, reserved - amount)) end
+end
+local function heldBy(id)
+  local packed = redis.call('HGET', RESERVATIONS, id)
+  return packed and cmsgpack.unpack(packed)
+end
+local function outlive(name)
+  local key, ttl = COUNTERS .. ':' .. name, 2 * LEASE + ${GRACE_MS}
+  if redis.call('PTTL', key) < ttl then redis.call('PEXPIRE', key, ttl) end
+end
+local function release(id)
+  local held = heldBy(id)
+  if not held then return end
+  for name, amount in pairs(held) do free(name, amount) end
+  redis.call('HDEL', RESERVATIONS, id)
+end`;
+
+/**
+ * Lua of the admission: `decide` looks at every check and writes nothing, `reserve` writes what was decided. The
+ * checks are as limit-codec.ts writes them.
+ */
+export const ADMIT_LIMITS = `
+local function freeLapsed()
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, ${MOST_FREED})) do
+    release(id)
+    redis.call('ZREM', LEASES, id)
+  end
+end
+local function place(check, seen)
+  local name = check.name
+  check.ends, check.period = 0, 0
+  if check.starts then
+    while check.period < 2 and now >= check.starts[check.period + 2] do check.period = check.period + 1 end
+    name = string.format('%s/p%.0f', name, check.starts[check.period + 1])
+    check.ends = check.starts[check.period + 2]
+  end
+  seen[name] = seen[name] or look(name)
+  check.counter = seen[name]
+end
+local function needOf(check, output)
+  if check.kind == 'count' then return 1 end
+  if check.kind ~= 'hard' then return 0 end
+  return check.fixed + math.ceil(check.per * output)
+end
+local function missingFor(check, output)
+  local counter = check.counter
+  if check.kind == 'idle' then return 0 end
+  if check.kind == 'soft' then return counter.settled + 1 - check.limit end
+  return counter.settled + counter.reserved + needOf(check, output) - check.limit
+end
+local function roomOf(check, asked)
+  if check.per == 0 then return asked end
+  local left = check.limit - check.counter.settled - check.counter.reserved - check.fixed
+  local tokens = math.floor(left / check.per)
+  while tokens > 0 and math.ceil(check.per * tokens) > left do tokens = tokens - 1 end
+  return tokens
+end
+local function isAbout(check, provider)
+  for _, name in ipairs(check.providers or {}) do
+    if name == provider then return true end
+  end
+  return not check.providers and not provider
+end
+local function isLeftOut(check, leftOut)
+  for _, provider in ipairs(check.providers or {}) do
+    if not leftOut[provider] then return false end
+  end
+  return check.providers and true
+end
+local function decide(checks, providers, asked)
+  local least, seen = math.min(asked, ${MIN_OUTPUT_TOKENS}), {}
+  for _, check in ipairs(checks) do place(check, seen) end
+  local function cut(output, provider)
+    for _, check in ipairs(checks) do
+      if check.cuts and isAbout(check, provider) then output = math.min(output, roomOf(check, asked)) end
+    end
+    return math.max(output, least)
+  end
+  local function hasRoom(provider, output)
+    for _, check in ipairs(checks) do
+      if isAbout(check, provider) and not check.shadow and missingFor(check, output) > 0 then return false end
+    end
+    return true
+  end
+  local output = cut(asked)
+  local someProvider = #providers == 0
+  for _, provider in ipairs(providers) do someProvider = someProvider or hasRoom(provider, output) end
+  if not someProvider then
+    -- One output for all of them, so their rules cut it only where no provider has room for the whole.
+    local most = -1
+    for _, provider in ipairs(providers) do
+      local own = cut(output, provider)
+      if own > most and hasRoom(provider, own) then most = own end
+    end
+    if most >= 0 then output, someProvider = most, true end
+  end
+  local leftOut, refused, found = {}, not someProvider, {}
+  for _, check in ipairs(checks) do
+    check.missing = missingFor(check, output)
+    if check.missing > 0 and not check.shadow then
+      refused = refused or not check.providers
+      for _, provider in ipairs(check.providers or {}) do leftOut[provider] = true end
+    end
+  end
+  for _, check in ipairs(checks) do
+    local verdict = 'allowed'
+    if check.missing > 0 then
+      verdict = check.shadow and 'would refuse' or check.providers and someProvider and 'left out' or 'refused'
+    elseif check.cuts and missingFor(check, asked) > 0 then
+      verdict = 'cut'
+    end
+    check.reserved = (refused or isLeftOut(check, leftOut)) and 0 or needOf(check, output)
+    found[#found + 1] = { verdict, check.counter.settled, check.counter.reserved, check.reserved,
+      resetOf(check.counter, check.missing, check.ends), check.period }
+  end
+  return { output = output, refused = refused, leftOut = leftOut, found = found }
+end
+local function reserve(id, checks)
+  local held, any = {}, false
+  for _, check in ipairs(checks) do
+    local counter = check.counter
+    if check.kind == 'count' and check.reserved > 0 and not counter.counted then
+      counter.counted = true
+      charge(counter, check.reserved, check)
+    elseif check.kind == 'hard' then
+      -- Rules of several providers may share a counter: only one of them will answer.
+      local more = check.reserved - (held[counter.name] or 0)
+      if more > 0 then
+        held[counter.name], any = check.reserved, true
+        counter.reserved = counter.reserved + more
+        write(counter, check)
+      end
+    end
+  end
+  if any then
+    redis.call('HSET', RESERVATIONS, id, cmsgpack.pack(held))
+    redis.call('ZADD', LEASES, now + LEASE, id)
+  end
+end`;
+
+/**
+ * Lua of the settlement. `charges` are as limit-codec.ts writes them. A row gives back what is left of its
+ * reservation, a failed try takes its amount out of it. What no reservation covers is counted, and returned as the
+ * rules that it overran.
+ */
+export const SETTLE_LIMITS = `
+local function settleLimits(id, charges, ends)
+  local held = id ~= '' and heldBy(id) or {}
+  local before, overrun = next(held), {}
+  if ends then release(id) end
+  for _, rule in ipairs(charges ~= '' and cjson.decode(charges) or {}) do
+    local covered = math.min(held[rule.name] or 0, rule.amount)
+    if covered > 0 then
+      held[rule.name] = held[rule.name] - covered
+      if not ends then free(rule.name, covered) end
+    end
+    local counter = look(rule.name)
+    charge(counter, rule.amount, rule)
+    if rule.reserved and rule.amount > covered then
+      redis.call('HSET', counter.key, 'overrun', counter.overrun + rule.amount - covered)
+      overrun[#overrun + 1] = string.match(rule.who, '^[^\\31]*')
+    end
+  end
+  if before and not ends then redis.call('HSET', RESERVATIONS, id, cmsgpack.pack(held)) end
+  return overrun
+end`;
