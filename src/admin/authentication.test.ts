@@ -51,7 +51,9 @@ beforeEach(async () => {
   const connection = connectRedis({ url: redis.url, logger: createLogger('test', 'silent') });
   await expect.poll(() => connection.status).toBe('ready');
   closeRedis = () => connection.disconnect();
-  admin = await startAdmin(await postgres.createDatabase(), new RedisSessionBook(connection));
+  admin = await startAdmin(await postgres.createDatabase(), {
+    sessions: new RedisSessionBook(connection),
+  });
   admin.configure(CONFIGURATION);
   admin.directory.issuers.set('corp', issuer.keys);
 });

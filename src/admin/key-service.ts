@@ -63,10 +63,9 @@ export function createKeyService(options: KeyServiceOptions): KeyService {
     throw unknown(id);
   };
 
-  /** Changes a key that the caller may change, and tells of it. */
+  /** Changes a key, and tells of it. */
   const change = async (
     id: string,
-    caller: Caller,
     act: () => Promise<StoredKey | undefined>,
     otherwise: () => AdminError,
   ): Promise<StoredKey> => {
@@ -121,7 +120,6 @@ export function createKeyService(options: KeyServiceOptions): KeyService {
       const rotation = { hash, prefix: options.keyPrefix, hint, at, graceUntil: at + graceSeconds * 1000 };
       const rotated = await change(
         id,
-        caller,
         () => keys.rotate(id, rotation, caller.actor),
         () => new AdminError('conflict', `${id} is no longer in force: make a new key.`),
       );
@@ -133,7 +131,6 @@ export function createKeyService(options: KeyServiceOptions): KeyService {
       return shown(
         await change(
           id,
-          caller,
           () => keys.revoke(id, now(), caller.actor),
           () => unknown(id),
         ),
@@ -145,7 +142,6 @@ export function createKeyService(options: KeyServiceOptions): KeyService {
       return shown(
         await change(
           id,
-          caller,
           () => keys.remove(id, now(), caller.actor),
           () => unknown(id),
         ),
@@ -157,7 +153,6 @@ export function createKeyService(options: KeyServiceOptions): KeyService {
       return shown(
         await change(
           id,
-          caller,
           () => keys.restore(id, caller.actor),
           () => new AdminError('conflict', `${id} is not deleted.`),
         ),

@@ -17,7 +17,7 @@ import { openStoredResources } from './stored-resources.ts';
 /** What the sources besides the database declare at present. */
 export type OtherSources = Omit<ConfigSources, 'database'>;
 
-export interface ResourceServiceOptions extends Pick<KeyServiceOptions, 'onEvent' | 'onError'> {
+export interface ResourceServiceOptions extends AdminListener {
   readonly store: ResourceStore;
   readonly vault: Vault;
   readonly otherSources: () => OtherSources;

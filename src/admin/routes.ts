@@ -1,15 +1,27 @@
 import { z } from 'zod';
+import type { UserStore } from '../core/identity-store.ts';
+import type { RequestLog } from '../core/ledger.ts';
+import type { Snapshot } from '../core/snapshot.ts';
 import type { Authentication } from './authentication.ts';
+import type { EventStore } from '../core/events.ts';
 import type { StatusSource } from './contract.ts';
 import type { KeyService } from './key-service.ts';
 import type { ResourceService } from './resource-service.ts';
+import type { RevocationService } from './revocation-service.ts';
 import type { Rights } from './rights.ts';
 import { openApiDocument } from './openapi.ts';
 import { bySpecificity, defineRoute, type Route } from './router.ts';
+import { accessRoutes } from './routes/access.ts';
+import { eventRoutes } from './routes/events.ts';
 import { keyRoutes } from './routes/keys.ts';
+import { limitRoutes, type LimitAdmin } from './routes/limits.ts';
+import { requestRoutes } from './routes/requests.ts';
 import { resourceRoutes } from './routes/resources.ts';
+import { revocationRoutes } from './routes/revocations.ts';
 import { sessionRoutes } from './routes/sessions.ts';
 import { systemRoutes, type MetricsSourceOptions } from './routes/system.ts';
+import { userRoutes } from './routes/users.ts';
+import type { UserService } from './user-service.ts';
 
 /** What the routes call; the stores and the control plane stand behind it. */
 export interface AdminServices {
@@ -17,8 +29,18 @@ export interface AdminServices {
   readonly metrics?: MetricsSourceOptions | undefined;
   readonly status: StatusSource;
   readonly keys: KeyService;
+  readonly users: UserService;
+  readonly revocations: RevocationService;
+  readonly events: EventStore;
   readonly resources: ResourceService;
   readonly rights: Rights;
+  /** Nothing before the first. */
+  readonly inForce: () => Snapshot | undefined;
+  /** Every user, as workers are told of them. */
+  readonly userRecords: Pick<UserStore, 'records'>;
+  readonly limits: LimitAdmin;
+  /** Absent: requests are not shown. */
+  readonly requests?: RequestLog | undefined;
 }
 
 /** Every route of the admin API. */
@@ -27,6 +49,12 @@ export function adminRoutes(services: AdminServices, authentication: Authenticat
     ...sessionRoutes(authentication),
     ...systemRoutes(services.status, services.metrics),
     ...keyRoutes(services.keys),
+    ...requestRoutes(services.requests),
+    ...userRoutes(services.users),
+    ...revocationRoutes(services.revocations),
+    ...eventRoutes(services.events),
+    ...accessRoutes({ ...services, users: services.userRecords }),
+    ...limitRoutes({ ...services, book: services.limits, now: Date.now }),
     ...resourceRoutes(services.resources, services.rights),
     openApiRoute(services.status.version, () => routes),
   ]);

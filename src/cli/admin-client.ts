@@ -26,7 +26,7 @@ export class NotRunningError extends CliError {}
 
 export interface AdminClient {
   /** @throws NotRunningError, AdminApiError, CliError where there is no token */
-  call(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<unknown>;
+  call(method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<unknown>;
 }
 
 const REQUEST_TIMEOUT_MS = 30_000;

@@ -7,6 +7,7 @@ import { Command } from 'commander';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startAdmin, type TestAdmin } from '../../test/support/admin.ts';
 import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts';
+import type { IdentityProviderStatus } from '../admin/contract.ts';
 import { processEnvironment, readSettings } from '../config/env.ts';
 import { pickFreePort } from '../up/ports.ts';
 import { parseExpiry } from './duration.ts';
@@ -239,6 +240,28 @@ describe('limen get', () => {
     expect(await limen(['get', 'apikeys'])).toMatchObject({ err: 'error: There are no apikeys.', code: 1 });
   });
 
+  it('shows the keys of identity providers', async () => {
+    const entry = PROVIDER.replace('kind: Provider', 'kind: IdentityProvider')
+      .replace('name: openai', 'name: corp')
+      .replace(/spec: .*/s, 'spec: {issuer: "https://id.example.com", audiences: [limen, mcp]}\n');
+    await limen(['apply', '-f', write('corp.yaml', entry)]);
+    admin.status = {
+      ...admin.status,
+      identityProviders: () => [
+        issuer('corp', {
+          reachable: false,
+          keys: [{ kty: 'EC', kid: 'a-very-long-name-of-a-key', alg: 'ES256' }],
+          problem: 'id.example.com answered 503.',
+        }),
+      ],
+    };
+    expect((await limen(['get', 'identityproviders'])).out).toMatch(
+      /corp +https:\/\/id\.example\.com +limen,mcp +ES256 a-very-long-…: id\.example\.com answered 503\. +database/,
+    );
+    const json: unknown = JSON.parse((await limen(['get', 'identityprovider', 'corp', '-o', 'json'])).out);
+    expect(json).toMatchObject({ status: { issuer: { reachable: false } } });
+  });
+
   it('shows how the circuits of the providers stand', async () => {
     await limen(['apply', '-f', '-'], { stdin: PROVIDER });
     const circuit = { provider: 'openai', state: 'open', failures: 5, retryInSeconds: 12 } as const;
@@ -324,6 +347,11 @@ describe('every command', () => {
   });
 });
 
+/** How an identity provider stands. */
+function issuer(name: string, more: Partial<IdentityProviderStatus>): IdentityProviderStatus {
+  return { name, issuer: `https://${name}.example.com`, source: 'file', enabled: true, keys: [], ...more };
+}
+
 describe('limen doctor', () => {
   it('works when nothing runs, and says what to do', async () => {
     const [gatewayPort, consolePort] = [await pickFreePort(), await pickFreePort()];
@@ -386,6 +414,17 @@ describe('limen doctor', () => {
           problem: 'oauth2.googleapis.com answered 400 (invalid_grant).',
         },
       ],
+      identityProviders: () => [
+        issuer('corp', {
+          reachable: true,
+          keys: [{ kty: 'EC', kid: 'a' }],
+          fetchedAt: Date.UTC(2027, 0, 31),
+        }),
+        issuer('stale', { reachable: false, keys: [{ kty: 'RSA', kid: 'b' }], problem: 'x answered 500.' }),
+        issuer('gone', { reachable: false, problem: 'x cannot be reached (ECONNREFUSED).' }),
+        issuer('young', {}),
+        issuer('asleep', { enabled: false }),
+      ],
       stores: () => Promise.resolve([{ name: 'redis', healthy: false, problem: 'does not answer' }]),
     };
     const environment = {
@@ -410,6 +449,11 @@ describe('limen doctor', () => {
       'provider anthropic': 'ok',
       'provider openai': 'problem',
       'provider vertex': 'warning',
+      'identity provider corp': 'ok',
+      'identity provider stale': 'warning',
+      'identity provider gone': 'problem',
+      'identity provider young': 'warning',
+      'identity provider asleep': 'off',
       'store redis': 'problem',
     });
     expect(report.checks).toContainEqual(

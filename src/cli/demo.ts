@@ -149,7 +149,8 @@ function claimsOf(flags: ClaimFlags): DemoClaims {
     scope: listOf(scopes)?.join(' '),
     plan,
   };
-  const lifetimeSeconds = Math.floor((Date.parse(parseExpiry(expires, Date.now())) - Date.now()) / 1000);
+  const now = Date.now();
+  const lifetimeSeconds = Math.floor((Date.parse(parseExpiry(expires, now)) - now) / 1000);
   return { subject: user, audience, lifetimeSeconds, others };
 }
 

@@ -99,7 +99,7 @@ async function explain(context: CliContext, id: string, json: boolean): Promise<
 
 function unknown(id: string): CliError {
   return new CliError(
-    `There is no request ${JSON.stringify(id)}. Requests appear some seconds after their answer has ended, and stay for as long as LIMEN_LOG_RETENTION_DAYS says. The id is in the answer's x-request-id header and looks like 1f0c2b6e-8a52-4d1b-9c7e-3a5d2e9b4f60.`,
+    `There is no request ${JSON.stringify(id)}. A request appears some seconds after its answer has ended. The id is in the answer's x-request-id header and looks like 1f0c2b6e-8a52-4d1b-9c7e-3a5d2e9b4f60.`,
   );
 }
 

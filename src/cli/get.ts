@@ -28,6 +28,7 @@ Examples:
   limen get                      every resource, and where it comes from
   limen get models
   limen get providers            with their circuits
+  limen get identityproviders    with their keys
   limen get provider openai -o yaml
   limen get workers              which snapshot each worker has
   limen get nodes                what each Envoy has acknowledged or refused`,
@@ -57,11 +58,11 @@ async function get(
   );
   if (name !== undefined) {
     const resource = readResponse(resourceSchema, answer);
-    const [shown = resource] = await withCircuits(client, [resource], format);
+    const [shown = resource] = await withStatus(client, [resource], format);
     print(context, format, format === 'yaml' ? plain(resource) : shown, () => resourceTable([shown]));
     return;
   }
-  const resources = await withCircuits(client, readResponse(resourceListSchema, answer).resources, format);
+  const resources = await withStatus(client, readResponse(resourceListSchema, answer).resources, format);
   if (format === 'yaml') {
     context.out(
       resources
@@ -83,22 +84,58 @@ function print(context: CliContext, format: Format, value: unknown, table: () =>
 }
 
 type Circuit = ShownStatus['providers'][number]['circuit'];
-/** A resource, and of a provider how its circuit stands; nothing where nobody knows. */
-type ShownWithStatus = ShownResource & { readonly status?: { readonly circuit: Circuit } };
+type Issuer = Pick<
+  ShownStatus['identityProviders'][number],
+  'reachable' | 'problem' | 'keys' | 'fetchedAt' | 'enabled'
+>;
+interface ResourceStatus {
+  readonly circuit?: Circuit;
+  readonly issuer?: Issuer;
+}
+/** A resource; of a provider how its circuit stands, of an identity provider its keys; nothing where nobody knows. */
+type ShownWithStatus = ShownResource & { readonly status?: ResourceStatus };
+
+const KINDS_WITH_STATUS: ReadonlySet<string> = new Set(['Provider', 'IdentityProvider']);
 
 /** YAML is what one may declare, so that it stays without. */
-async function withCircuits(
+async function withStatus(
   client: AdminClient,
   resources: readonly ShownResource[],
   format: Format,
 ): Promise<readonly ShownWithStatus[]> {
-  if (format === 'yaml' || !resources.some(({ kind }) => kind === 'Provider')) return resources;
-  const { providers } = readResponse(statusSchema, await client.call('GET', '/api/v1/status'));
-  const circuits = new Map(providers.map(({ name, circuit }) => [name, circuit]));
+  if (format === 'yaml' || !resources.some(({ kind }) => KINDS_WITH_STATUS.has(kind))) return resources;
+  const status = readResponse(statusSchema, await client.call('GET', '/api/v1/status'));
   return resources.map((resource) => {
-    const circuit = resource.kind === 'Provider' ? circuits.get(resource.metadata.name) : undefined;
-    return circuit === undefined ? resource : { ...resource, status: { circuit } };
+    const found = statusOf(resource, status);
+    return found === undefined ? resource : { ...resource, status: found };
   });
+}
+
+function statusOf({ kind, metadata }: ShownResource, status: ShownStatus): ResourceStatus | undefined {
+  if (kind === 'Provider') {
+    const circuit = status.providers.find(({ name }) => name === metadata.name)?.circuit;
+    return circuit && { circuit };
+  }
+  if (kind !== 'IdentityProvider') return undefined;
+  const found = status.identityProviders.find(({ name }) => name === metadata.name);
+  if (found === undefined) return undefined;
+  const { enabled, reachable, problem, keys, fetchedAt } = found;
+  return { issuer: { enabled, reachable, problem, keys, fetchedAt } };
+}
+
+/** `ES256 9kXf… of 2026-11-21 12:00`, or why there are none. */
+function issuerText(issuer: Issuer | undefined): string {
+  if (issuer === undefined) return NOTHING;
+  const { enabled, problem, keys, fetchedAt } = issuer;
+  if (!enabled) return 'switched off';
+  const names = keys.map(({ kty, kid, alg }) => `${alg ?? kty} ${shortened(kid ?? 'without a name')}`);
+  const known = keys.length === 0 ? 'no keys' : names.join(', ');
+  const since = fetchedAt === undefined ? '' : ` of ${formatTime(fetchedAt)}`;
+  return `${known}${since}${problem === undefined ? '' : `: ${problem}`}`;
+}
+
+function shortened(name: string): string {
+  return name.length > 16 ? `${name.slice(0, 12)}…` : name;
 }
 
 /** `open for 12 s (5 failures)`. */
@@ -132,6 +169,16 @@ function resourceTable(resources: readonly ShownWithStatus[]): string {
       sourceOf(one),
     ]);
     return formatTable(['name', 'type', 'base url', 'credential', 'circuit', 'source'], rows);
+  }
+  if (only === 'IdentityProvider') {
+    const rows = resources.map((one) => [
+      one.metadata.name,
+      text(one.spec['issuer']),
+      list(one.spec['audiences']),
+      issuerText(one.status?.issuer),
+      sourceOf(one),
+    ]);
+    return formatTable(['name', 'issuer', 'audiences', 'keys', 'source'], rows);
   }
   if (only === 'Model') {
     const rows = resources.map((one) => [

@@ -68,6 +68,19 @@ export const statusSchema = z.object({
       circuit: z.object({ state: z.string(), failures: z.number(), retryInSeconds: z.number() }).optional(),
     }),
   ),
+  identityProviders: z.array(
+    z.object({
+      name: z.string(),
+      issuer: z.string(),
+      source: z.string(),
+      enabled: z.boolean(),
+      keySource: z.string().optional(),
+      reachable: z.boolean().optional(),
+      problem: z.string().optional(),
+      keys: z.array(z.object({ kty: z.string(), kid: z.string().optional(), alg: z.string().optional() })),
+      fetchedAt: z.number().optional(),
+    }),
+  ),
   envoys: z.array(
     z.object({
       node: z.string(),

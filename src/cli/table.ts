@@ -16,6 +16,17 @@ export function formatTable(head: readonly string[], rows: readonly (readonly st
     .join('\n');
 }
 
+/**
+ * Lines of `name: value` for one thing, values aligned; what has no value is left out.
+ *
+ * @param fields name, value
+ */
+export function formatFields(fields: readonly (readonly [string, string | undefined])[]): string {
+  const shown = fields.filter(([, value]) => value !== undefined && value !== '');
+  const width = Math.max(...shown.map(([name]) => name.length)) + 1;
+  return shown.map(([name, value]) => `${`${name}:`.padEnd(width)}  ${value ?? ''}`).join('\n');
+}
+
 /** What stands in a cell that has nothing to say. */
 export const NOTHING = '-';
 

@@ -3,22 +3,28 @@ import { join } from 'node:path';
 import type { AdminServices } from '../admin/routes.ts';
 import { createAdminServer } from '../admin/server.ts';
 import type { StatusSource, StoreStatus } from '../admin/contract.ts';
-import { createKeyService, type AdminEvent } from '../admin/key-service.ts';
+import type { AdminEvent } from '../admin/admin-event.ts';
+import { createKeyService } from '../admin/key-service.ts';
 import { createResourceService } from '../admin/resource-service.ts';
+import { createRevocationService } from '../admin/revocation-service.ts';
+import { createRights } from '../admin/rights.ts';
 import { readOrCreateAdminToken } from '../admin/token.ts';
+import { createUserService } from '../admin/user-service.ts';
 import { defaultLimits, demoResources, impliedResources } from '../config/environment/implied-resources.ts';
 import { probeOllama } from '../config/environment/ollama.ts';
 import { processEnvironment, type Settings } from '../config/env.ts';
 import { loadConfig } from '../config/load/load.ts';
 import { watchConfig } from '../config/load/watch.ts';
 import { ConfigurationCenter } from '../control/configuration-center.ts';
+import { PURGE_AFTER_MS } from '../control/jobs/key-jobs.ts';
 import { createGuardedFetch } from '../control/guarded-fetch.ts';
 import { createLastGoodFile } from '../control/last-good-file.ts';
 import { Publisher, type Configuration } from '../control/publisher.ts';
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../core/capabilities.ts';
 import { LimenError } from '../core/errors.ts';
 import { BACKEND_ROUTE, BACKENDS_PATH } from '../core/gateway-names.ts';
-import type { SnapshotProvider } from '../core/snapshot.ts';
+import { isMember } from '../core/roles.ts';
+import type { Snapshot, SnapshotProvider } from '../core/snapshot.ts';
 import { startDemoProvider } from '../demo/server.ts';
 import { DistributionServer } from '../distribution/server.ts';
 import type { ClientFormatName } from '../formats/hub.ts';
@@ -28,7 +34,6 @@ import type { CredentialPlacement } from '../providers/provider.ts';
 import { followChanges } from '../store/postgres/change-feed.ts';
 import { openPostgres, type PostgresConnection } from '../store/postgres/database.ts';
 import { createResourceStore } from '../store/postgres/repositories/resources.ts';
-import { createVirtualKeyStore } from '../store/postgres/repositories/virtual-keys.ts';
 import { collectMetrics, ownMetrics, socketMetrics } from '../telemetry/collect-metrics.ts';
 import { ControlMetrics } from '../telemetry/control-metrics.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
@@ -38,6 +43,9 @@ import { endpointsOf, metricsSocket, type Endpoints } from '../up/endpoints.ts';
 import { createVault } from '../vault/vault.ts';
 import { AdsServer } from '../xds/ads/server.ts';
 import { AggregatedDiscovery } from '../xds/ads/aggregated-discovery.ts';
+import { startIdentity, startJobs, storeChangeOf, type Identity } from './identity.ts';
+import { adminAuthentication, limitAdmin } from './admin.ts';
+import { createIssuers, identityProviderStatus } from './issuers.ts';
 import { startLedger } from './ledger.ts';
 import { OrderedPublisher } from '../xds/ads/ordered-publisher.ts';
 import { buildXds } from '../xds/build/index.ts';
@@ -45,11 +53,11 @@ import { BACKEND_MESSAGES, REQUEST_ID_PLACEHOLDER, type ErrorBodies } from '../x
 
 /** Longest wait for an Envoy or a worker that doesn't answer. */
 const ACKNOWLEDGE_MS = 3000;
-/** A new or revoked key is in force before its caller is told so, unless a worker does not answer. */
-const KEYS_ACKNOWLEDGE_MS = 1000;
 /** Requests that pinned an older snapshot may ask for its clusters this long. */
 const REMOVAL_GRACE_MS = 60_000;
 const STOP_GRACE_MS = 8000;
+/** An issuer that is taken out and put in again has tokens that are alive: their revocations are kept that long. */
+const LONGEST_LIFETIME_MS = 86_400_000;
 /** Signs of life of an open request within its lease: several may be lost before it counts as gone. */
 const REPORTS_PER_LEASE = 8;
 
@@ -114,8 +122,17 @@ async function postgresStatus(postgres: PostgresConnection): Promise<StoreStatus
 }
 
 /** Tells workers and Envoy of what the admin API has stored. */
-function onAdminEvent(center: () => ConfigurationCenter): (event: AdminEvent) => Promise<void> {
-  return (event) => (event.type === 'resources-changed' ? center().onResources() : center().onKeys());
+function onAdminEvent(center: ConfigurationCenter, identity: Identity): (event: AdminEvent) => Promise<void> {
+  return (event) =>
+    event.type === 'resources-changed' ? center.onResources() : identity.onStoreChange(storeChangeOf(event));
+}
+
+/** Longest that a token of these issuers can be alive after it was issued. */
+function longestLifetimeMs(snapshot: Snapshot | undefined): number {
+  const seconds = Object.values(snapshot?.identityProviders ?? {}).map(
+    ({ maxLifetimeSeconds, clockSkewSeconds }) => maxLifetimeSeconds + 2 * clockSkewSeconds,
+  );
+  return Math.max(LONGEST_LIFETIME_MS, ...seconds.map((value) => value * 1000));
 }
 
 /** Metrics of this process and of every worker, where a token for them is set. */
@@ -140,7 +157,6 @@ export async function control(settings: Settings, version: string): Promise<unde
     logger.warn({ error }, 'Postgres is away'),
   );
   const resourceStore = createResourceStore(postgres.database);
-  const keyStore = createVirtualKeyStore(postgres.database);
   const revision = await resourceStore.revision();
   const vault = createVault(settings.encryptionKey ?? installationKey(settings.data), 'LIMEN_ENCRYPTION_KEY');
 
@@ -151,7 +167,19 @@ export async function control(settings: Settings, version: string): Promise<unde
   const demo = await startDemoProvider({ host: '127.0.0.1', port: 0 });
   const discovery = new AggregatedDiscovery();
   const ads = await AdsServer.start(discovery, { address: `unix:${endpoints.sockets.ads}` });
-  const distribution = await DistributionServer.start({ address: `unix:${endpoints.sockets.snapshots}` });
+  const distribution = await DistributionServer.start({
+    address: `unix:${endpoints.sockets.snapshots}`,
+    listener: {
+      onSighting: (sighting) => identity.onSighting(sighting),
+      onKeyRequests: (requests) => {
+        for (const { provider, kid } of requests) issuers.request(provider, kid);
+      },
+    },
+  });
+  const identity = await startIdentity({ postgres, distribution, logger });
+
+  const fetch = createGuardedFetch({ allowedRanges: settings.allowedFetchRanges });
+  const issuers = createIssuers({ settings, fetch, directory: identity.sources, metrics, logger });
 
   const publisher = new Publisher({
     envoy: new OrderedPublisher(discovery, {
@@ -168,13 +196,11 @@ export async function control(settings: Settings, version: string): Promise<unde
     logger,
     acknowledgeMs: ACKNOWLEDGE_MS,
   });
-  let keysComplete = false;
   const center = new ConfigurationCenter({
     resources: resourceStore,
-    keys: keyStore,
     vault,
     environment: processEnvironment(),
-    fetch: createGuardedFetch({ allowedRanges: settings.allowedFetchRanges }),
+    fetch,
     addressPolicy: { allowedRanges: settings.allowedFetchRanges },
     observer: {
       tokenRefreshed: (provider, problem) => {
@@ -199,19 +225,13 @@ export async function control(settings: Settings, version: string): Promise<unde
       builtIn: demoResources({ demoPort: demo.port }),
     },
     publish: (configuration) => publisher.publish(configuration),
-    publishKeys: async (change) => {
-      const sequence = distribution.publishKeys(change);
-      // Before the first complete table no worker is told anything, so none could answer.
-      if (keysComplete) await distribution.awaitAcknowledged('keys', sequence, KEYS_ACKNOWLEDGE_MS);
-    },
+    directory: identity.sources,
+    issuers,
     logger,
     now: Date.now,
   });
   const file = settings.config === undefined ? undefined : await loadConfig(settings.config);
-  await center.start(file, () => {
-    keysComplete = true;
-    distribution.keysComplete();
-  });
+  await center.start(file, () => identity.complete());
 
   const watcher =
     settings.config === undefined
@@ -225,10 +245,10 @@ export async function control(settings: Settings, version: string): Promise<unde
   const feed = followChanges({
     url: endpoints.postgresUrl,
     revision,
-    onChange: async ({ entity }) => {
+    onChange: async (change) => {
       // Not waited for: a revocation that comes next must not wait until every Envoy has taken this.
-      if (entity !== 'virtual_key') void center.onResources();
-      if (entity !== 'resource') await center.onKeys();
+      if (change.entity === 'resource' || change.entity === 'unknown') void center.onResources();
+      await identity.onStoreChange(change);
     },
     onError: (error) => logger.warn({ error }, 'changes of the database are not heard at the moment'),
   });
@@ -239,6 +259,13 @@ export async function control(settings: Settings, version: string): Promise<unde
     logger,
     observer: metrics,
     leaseMs: settings.leaseSeconds * 1000,
+  });
+  const jobs = startJobs({
+    identity,
+    postgresUrl: endpoints.postgresUrl,
+    limits: ledger.limits,
+    metrics,
+    logger,
   });
   const status: StatusSource = {
     version,
@@ -262,27 +289,65 @@ export async function control(settings: Settings, version: string): Promise<unde
           spec.credential === undefined ? { state: 'none' as const } : center.credentialOf(metadata.name);
         return [{ name: metadata.name, type: spec.type, source: origin.source, credential, ...details }];
       }),
+    identityProviders: () => identityProviderStatus(center.inForce, issuers),
     envoys: () => discovery.status().map((node) => ({ ...node, kinds: { ...node.kinds } })),
     workers: () => distribution.status(),
     circuits: () => ledger.circuits(),
     stores: async () => [await postgresStatus(postgres), ...(await ledger.stores())],
   };
   const serviceOptions = {
-    onEvent: onAdminEvent(() => center),
+    onEvent: onAdminEvent(center, identity),
     onError: (error: unknown) => logger.error({ error }, 'an admin change could not be brought into force'),
   };
+  const rights = createRights({
+    snapshot: () => publisher.inForce,
+    user: (id) => identity.directory.user(id),
+  });
+  const snapshot = () => publisher.inForce;
   const admin = createAdminServer({
     token: settings.adminToken ?? readOrCreateAdminToken(settings.data),
+    authentication: adminAuthentication({
+      snapshot,
+      directory: identity.directory,
+      reports: {
+        // What is seen here is written down like what a worker has seen.
+        keyUsed: (id, at) => identity.onSighting({ keys: { [id]: at }, users: [] }),
+        userSeen: (user) => identity.onSighting({ keys: {}, users: [user] }),
+        keyMissing: (provider, kid) => issuers.request(provider, kid),
+      },
+      sessions: ledger.sessions,
+      now: Date.now,
+    }),
+    inForce: snapshot,
+    userRecords: identity.users,
+    requests: ledger.requests,
+    limits: limitAdmin({ book: ledger.limits, charges: ledger.requests, snapshot, now: Date.now }),
     logger,
     status,
     metrics: metricsSource(settings, metrics),
     keys: createKeyService({
       ...serviceOptions,
-      keys: keyStore,
+      keys: identity.keys,
       keyPrefix: settings.keyPrefix,
       now: Date.now,
       resources: () => center.inForce,
+      rights,
+      isMember: (team, user) => {
+        const snapshot = publisher.inForce;
+        return snapshot !== undefined && isMember(snapshot, team, user, identity.directory.user(user));
+      },
+      purgeAfterMs: PURGE_AFTER_MS,
     }),
+    users: createUserService({ ...serviceOptions, users: identity.users, rights, now: Date.now }),
+    revocations: createRevocationService({
+      ...serviceOptions,
+      revocations: identity.revocations,
+      now: Date.now,
+      longestLifetimeMs: () => longestLifetimeMs(publisher.inForce),
+      isIssuer: (name) => Object.hasOwn(publisher.inForce?.identityProviders ?? {}, name),
+    }),
+    events: identity.events,
+    rights,
     resources: createResourceService({
       ...serviceOptions,
       store: resourceStore,
@@ -294,12 +359,15 @@ export async function control(settings: Settings, version: string): Promise<unde
 
   stopWhenAsked(async () => {
     await watcher?.close();
+    await jobs.close();
     await ledger.stop();
     await feed.close();
     await center.close();
+    await issuers.close();
     await admin.close();
     ads.stop();
     distribution.stop();
+    await identity.close();
     await demo.close();
     await postgres.close();
   }, STOP_GRACE_MS);

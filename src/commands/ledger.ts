@@ -1,15 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { StoreStatus } from '../admin/contract.ts';
-import type { CircuitStatus } from '../core/ledger.ts';
+import type { ChargeLog, CircuitStatus, RequestLog } from '../core/ledger.ts';
+import type { LimitBook } from '../core/limits.ts';
 import type { OnceBook, SessionBook } from '../core/sessions.ts';
 import { Reconciler, type ReconcilerObserver } from '../ledger/reconciler.ts';
 import { LedgerWriter, type WriterObserver } from '../ledger/writer.ts';
 import { connectClickHouse } from '../store/clickhouse/client.ts';
 import { ClickHouseGatewayLog } from '../store/clickhouse/gateway-log.ts';
 import { migrateClickHouse } from '../store/clickhouse/migrations.ts';
+import { ClickHouseRequestLog } from '../store/clickhouse/request-log.ts';
 import { RedisCircuitBook } from '../store/redis/circuit-book.ts';
 import { connectRedis } from '../store/redis/connection.ts';
 import { RedisIntentBook } from '../store/redis/intent-book.ts';
+import { RedisLimitBook } from '../store/redis/limit-book.ts';
 import { RedisRowQueue } from '../store/redis/row-queue.ts';
 import { RedisOnceBook, RedisSessionBook } from '../store/redis/session-book.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -28,6 +31,9 @@ export interface RunningLedger {
   stores(): Promise<StoreStatus[]>;
   /** Of providers that are not closed and clean; rejects while Redis is away. */
   circuits(): Promise<readonly CircuitStatus[]>;
+  /** Finished requests, and what limits were charged by them. */
+  readonly requests: RequestLog & ChargeLog;
+  readonly limits: LimitBook;
   /** Of the admin API. */
   readonly sessions: SessionBook;
   readonly once: OnceBook;
@@ -88,6 +94,8 @@ export function startLedger(options: LedgerOptions): RunningLedger {
   reconciler.start();
   return {
     circuits: () => circuitBook.circuits(),
+    requests: new ClickHouseRequestLog(clickhouse),
+    limits: new RedisLimitBook(redis),
     sessions: new RedisSessionBook(redis),
     once: new RedisOnceBook(redis),
     stores: () =>

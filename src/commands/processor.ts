@@ -43,7 +43,7 @@ export async function processor(settings: Settings, index: number): Promise<unde
   const endpoints = endpointsOf(settings, settings.clickhouseUrl ?? '');
   const protocol = loadProcessorProtocol();
   const snapshots = new SnapshotStore();
-  const reports = new WorkerReports({ now: Date.now });
+  const reports = new WorkerReports();
   const distribution = new DistributionClient({
     address: `unix:${endpoints.sockets.snapshots}`,
     worker: `processor-${index}`,

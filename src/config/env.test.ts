@@ -72,6 +72,12 @@ describe('readSettings', () => {
     expect(messageOf({ [name]: value })).toBe(message);
   });
 
+  it('has the built-in limits unless they are off', () => {
+    expect(readSettings({}).defaultLimits).toBe('on');
+    expect(readSettings({ LIMEN_DEFAULT_LIMITS: 'off' }).defaultLimits).toBe('off');
+    expect(messageOf({ LIMEN_DEFAULT_LIMITS: 'no' })).toBe('LIMEN_DEFAULT_LIMITS is "no"; allowed: on, off.');
+  });
+
   it('names the flag where the flag is wrong', () => {
     expect(messageOf({}, { gatewayPort: 'x' })).toBe(
       '--gateway-port is "x"; allowed: a port from 1 to 65535.',

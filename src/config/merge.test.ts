@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { defaultLimits } from './environment/implied-resources.ts';
 import { formatIssue } from './load/issue.ts';
 import { parseResources } from './load/load.ts';
 import { mergeSources, type ConfigSources } from './merge.ts';
@@ -61,6 +62,68 @@ describe('mergeSources', () => {
     expect(merge({ builtIn: demo, database: from(database, provider('own')) }).ids).toEqual([
       'Provider/own database',
     ]);
+  });
+
+  describe('limits', () => {
+    const policy = (name: string, match: string) =>
+      `apiVersion: limen.dev/v1alpha1\nkind: LimitPolicy\nmetadata: {name: ${name}}\nspec: {per: user, requests: 1, window: 1m, match: {${match}}}\n`;
+
+    it('stay in force where they name what is nowhere, which is told', () => {
+      const merged = merge({
+        file: file(
+          provider('openai'),
+          model('fast', 'openai'),
+          policy('a', 'providers: [openia, "open*", openai], models: [fast, gpt-5, fasst]'),
+        ),
+        database: from(database, policy('b', 'providers: [gone]')),
+      });
+      expect(merged.ids).toEqual(expect.arrayContaining(['LimitPolicy/a file', 'LimitPolicy/b database']));
+      expect(merged.issues).toEqual([
+        'limen.yaml:14:64 spec.match.providers[0]: "openia" is no Provider; did you mean openai?',
+        'limen.yaml:14:112 spec.match.models[2]: "fasst" is no Model; did you mean fast?',
+      ]);
+      expect(merged.warnings).toEqual([
+        'LimitPolicy/b spec.match.providers[0]: "gone" is no Provider; the name of a Provider, or a pattern with *',
+      ]);
+    });
+
+    it('that are built in give way in silence to others of their name, and hold beside a provider', () => {
+      const own = policy('default-user-requests', 'users: [ada]');
+      const merged = merge({ file: file(provider('openai'), own), environment: defaultLimits() });
+      expect(merged).toMatchObject({ issues: [], warnings: [] });
+      expect(merged.ids.filter((id) => id.startsWith('LimitPolicy'))).toEqual([
+        'LimitPolicy/default-user-requests file',
+        'LimitPolicy/default-address-requests built-in',
+      ]);
+    });
+  });
+
+  it('finds roles that are not there, and leaves in force what names them', () => {
+    const resource = (kind: string, name: string, spec: string) =>
+      `apiVersion: limen.dev/v1alpha1\nkind: ${kind}\nmetadata: {name: ${name}}\nspec: {${spec}}\n`;
+    const issuer = 'issuer: "https://corp.example", audiences: [a], jwksUri: "https://corp.example/k"';
+    const merged = merge({
+      file: file(
+        provider('openai'),
+        resource('Role', 'writer', 'permissions: [models:use]'),
+        resource('Team', 'core', 'roles: [writer, developer, writter]'),
+        resource('Gateway', 'default', 'access: {keyRoles: [nobody-at-all]}'),
+        model('fast', 'openai', ', access: {roles: [admin, develper]}'),
+        resource('IdentityProvider', 'corp', `${issuer}, defaultRoles: [x1], roleMapping: {boss: [admn]}`),
+      ),
+      database: from(database, resource('Team', 'stored', 'roles: [gone]')),
+    });
+    expect(merged.issues.map((issue) => issue.replace(/; one of .*|^limen.yaml:\d+:\d+ /g, ''))).toEqual([
+      'spec.roles[2]: "writter" is no Role; did you mean writer?',
+      'spec.access.keyRoles[0]: "nobody-at-all" is no Role',
+      'spec.access.roles[1]: "develper" is no Role; did you mean developer?',
+      'spec.defaultRoles[0]: "x1" is no Role',
+      'spec.roleMapping.boss[0]: "admn" is no Role; did you mean admin?',
+    ]);
+    expect(merged.warnings).toEqual([
+      'Team/stored spec.roles[0]: "gone" is no Role; one of super-admin, admin, team-manager, developer, viewer, writer',
+    ]);
+    expect(merged.ids).toContain('Team/stored database');
   });
 
   it('finds references to providers that are not there', () => {
@@ -166,10 +229,14 @@ describe('mergeSources', () => {
         provider('climbing', keyIn('/run/secrets/../../etc/shadow')),
         provider('beside', keyIn('/run/secrets-of-others/key')),
         provider('part', `${aws}{file: /etc/shadow}}`),
+        provider('tenant', 'type: openai, tenants: {acme: {credential: {file: /etc/shadow}}}'),
       ),
     });
     expect(merged.ids).toEqual(['Provider/mounted file', 'Provider/good database']);
-    expect(merged.warnings).toHaveLength(4);
+    expect(merged.warnings).toHaveLength(5);
+    expect(merged.warnings).toContain(
+      'Provider/tenant spec.tenants.acme.credential.file: "/etc/shadow" is not where secrets may lie; a file in /run/secrets, /etc/limen',
+    );
     expect(merged.warnings).toContain(
       'Provider/part spec.credential.secretAccessKey.file: "/etc/shadow" is not where secrets may lie; a file in /run/secrets, /etc/limen',
     );

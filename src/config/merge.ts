@@ -290,9 +290,12 @@ function namedRoles({ kind, spec }: Resource): { path: readonly PropertyKey[]; n
     case 'Team':
       return listed(['roles'], spec.roles);
     case 'Backend':
-      return spec.routes.flatMap(({ access }, index) =>
-        listed(['routes', index, 'access', 'roles'], access?.roles),
-      );
+      return [
+        ...listed(['access', 'roles'], spec.access?.roles),
+        ...spec.routes.flatMap(({ access }, index) =>
+          listed(['routes', index, 'access', 'roles'], access?.roles),
+        ),
+      ];
     case 'IdentityProvider':
       return [
         ...listed(['defaultRoles'], spec.defaultRoles),

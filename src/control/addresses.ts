@@ -101,6 +101,7 @@ export class AddressBook {
   readonly #options: AddressBookOptions;
   readonly #timer: NodeJS.Timeout;
   #services = new Map<string, Service>();
+  #closed = false;
 
   constructor(options: AddressBookOptions) {
     this.#options = options;
@@ -129,13 +130,13 @@ export class AddressBook {
     const looks = Promise.all(added.map((service) => this.#look(service)));
     const outcome = await Promise.race([looks, patience.promise]);
     clearTimeout(timer);
-    if (outcome === 'late') void looks.then(() => this.#options.onChange());
+    if (outcome === 'late') void looks.then(() => this.#changed());
   }
 
   /** Looks every name up again. */
   async refresh(): Promise<void> {
     const changes = await Promise.all([...this.#services.values()].map((service) => this.#look(service)));
-    if (changes.includes(true)) this.#options.onChange();
+    if (changes.includes(true)) this.#changed();
   }
 
   /** By service, those that have any. */
@@ -155,7 +156,12 @@ export class AddressBook {
   }
 
   close(): void {
+    this.#closed = true;
     clearInterval(this.#timer);
+  }
+
+  #changed(): void {
+    if (!this.#closed) this.#options.onChange();
   }
 
   /** @returns whether anything is different from before */

@@ -70,6 +70,7 @@ function setUp({ encryptionKey = ENCRYPTION_KEY, config = '/limen.yaml', fetch =
       return Promise.resolve();
     },
     directory: { set: () => Promise.resolve() },
+    issuers: { setIssuers: () => Promise.resolve() },
     logger: createLogger('test', 'silent'),
     now: Date.now,
   });
@@ -108,7 +109,7 @@ describe('ConfigurationCenter', () => {
       fetch: () => {
         tokens += 1;
         const token = { access_token: `ya29.${tokens}`, token_type: 'Bearer', expires_in: 1 };
-        return Promise.resolve({ status: 200, body: Buffer.from(JSON.stringify(token)) });
+        return Promise.resolve({ status: 200, headers: {}, body: Buffer.from(JSON.stringify(token)) });
       },
     });
     const spec = `{type: vertex, project: p, credential: {file: '${join(folder, 'account.json')}'}}`;

@@ -14,7 +14,7 @@ const LONGEST_REFRESH_SECONDS = 3600;
 const REFRESH_SPREAD = 0.1;
 const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 300_000;
-/** However many tokens name keys that nobody knows, an issuer is not asked more often. */
+/** However many tokens name keys that nobody knows, an issuer is not asked more often because of them. */
 export const REQUEST_INTERVAL_MS = 30_000;
 
 export interface IssuerKeysOptions {
@@ -54,9 +54,10 @@ interface Entry {
   reachable?: boolean | undefined;
   problem?: string | undefined;
   failures: number;
-  /** When it was asked last, and when it will be. */
+  /** When it was asked last, when it will be, and when it is or was because of a token. */
   askedAt: number;
   nextAt: number;
+  requestedAt: number;
   isAsking: boolean;
   timer?: NodeJS.Timeout | undefined;
 }
@@ -130,8 +131,10 @@ export class IssuerKeysKeeper {
     const entry = this.#entries.get(provider);
     if (entry === undefined || !isFetched(entry) || entry.isAsking) return;
     if (entry.published?.keys.some((key) => key.kid === kid) === true) return;
-    const earliest = entry.askedAt + REQUEST_INTERVAL_MS;
-    if (earliest < entry.nextAt) this.#schedule(entry, earliest - Date.now());
+    const earliest = Math.max(Date.now(), entry.requestedAt + REQUEST_INTERVAL_MS);
+    if (earliest >= entry.nextAt) return;
+    entry.requestedAt = earliest;
+    this.#schedule(entry, earliest - Date.now());
   }
 
   async close(): Promise<void> {
@@ -227,7 +230,16 @@ function isFetched({ declared }: Entry): boolean {
 function newEntry(declared: DeclaredIssuer, secret: string | undefined, kept: KeptKeys): Entry {
   const { name, issuer, keys } = declared;
   const fingerprint = JSON.stringify([issuer, keys]);
-  const base = { declared, fingerprint, secret, failures: 0, askedAt: 0, nextAt: Infinity, isAsking: false };
+  const base = {
+    declared,
+    fingerprint,
+    secret,
+    failures: 0,
+    askedAt: 0,
+    nextAt: Infinity,
+    requestedAt: -Infinity,
+    isAsking: false,
+  };
   if (keys.kind === 'inline') return { ...base, published: issuerKeys(declared, keys.keys, 0) };
   if (keys.kind === 'sharedSecret') {
     if (secret === undefined) return { ...base, problem: 'its shared secret is missing or too short.' };

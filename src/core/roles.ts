@@ -74,6 +74,21 @@ export function teamOf(snapshot: Snapshot, name: string): SnapshotTeam | undefin
   return Object.hasOwn(snapshot.teams, name) ? snapshot.teams[name] : undefined;
 }
 
+/** Whether somebody is in a team: by name, by a group, or by their own record. */
+export function isMember(
+  snapshot: Snapshot,
+  team: string,
+  user: string,
+  record: UserRecord | undefined,
+): boolean {
+  if (record?.team === team) return true;
+  const declared = teamOf(snapshot, team);
+  if (declared === undefined) return false;
+  const { members, groups } = declared;
+  const ofUser = [...(record?.groups ?? []), ...(record?.claimGroups ?? [])];
+  return members.includes(user) || groups.some((group) => ofUser.includes(group));
+}
+
 /** Whether a list of patterns has one of the names; a list that is not there has all. */
 export function listHas(patterns: readonly string[] | undefined, names: readonly string[]): boolean {
   return (

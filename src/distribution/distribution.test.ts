@@ -2,10 +2,20 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { Sighting } from '../core/access.ts';
 import { DistributionClient } from './client.ts';
+import { WorkerReports } from './reports.ts';
 import { DistributionServer } from './server.ts';
 import { SnapshotStore } from './store.ts';
-import { hashOf, keyNumber, keysUpTo, snapshotNamed } from './testing/samples.ts';
+import {
+  asEntries,
+  hashOf,
+  keyNumber,
+  keysUpTo,
+  nameNumber,
+  snapshotNamed,
+  userNumber,
+} from './testing/samples.ts';
 
 const PATIENCE = { timeout: 15_000, interval: 5 };
 const logger = { info: () => undefined, warn: () => undefined };
@@ -42,21 +52,21 @@ test('two workers have a snapshot and keys; a revocation is in force in both wit
   const workers = [startWorker('w1'), startWorker('w2')];
   await vi.waitFor(() => expect(server.status()).toHaveLength(2), PATIENCE);
   server.publishSnapshot(snapshotNamed('1'));
-  const all = server.publishKeys({ upsert: keysUpTo(100), remove: [], reset: true });
+  const all = server.publishDirectory({ upsert: asEntries(keysUpTo(100)), remove: [], reset: true });
   expect((await server.awaitAcknowledged('snapshot', '1', 10_000)).timedOut).toEqual([]);
-  expect((await server.awaitAcknowledged('keys', all, 10_000)).timedOut).toEqual([]);
+  expect((await server.awaitAcknowledged('directory', all, 10_000)).timedOut).toEqual([]);
   for (const { store, client } of workers) {
     expect(store.current?.version).toBe('1');
-    expect(store.keys.get(hashOf(42))).toEqual(keyNumber(42));
+    expect(store.directory.key(hashOf(42))).toEqual(keyNumber(42));
     expect(client.state.state).toBe('connected');
   }
 
   const start = performance.now();
-  const revoked = server.publishKeys({ upsert: [], remove: [hashOf(42)] });
-  const report = await server.awaitAcknowledged('keys', revoked, 10_000);
+  const revoked = server.publishDirectory({ upsert: [], remove: [nameNumber(42)] });
+  const report = await server.awaitAcknowledged('directory', revoked, 10_000);
   expect(performance.now() - start).toBeLessThan(1000);
   expect(report.acknowledged.toSorted()).toEqual(['w1', 'w2']);
-  for (const { store } of workers) expect(store.keys.get(hashOf(42))).toBeUndefined();
+  for (const { store } of workers) expect(store.directory.key(hashOf(42))).toBeUndefined();
 });
 
 test('a worker starts before the control plane, outlives it and follows the next one', async () => {
@@ -64,25 +74,25 @@ test('a worker starts before the control plane, outlives it and follows the next
   expect(client.state.state).toBe('stale');
   const first = await startServer();
   first.publishSnapshot(snapshotNamed('1'));
-  first.publishKeys({ upsert: keysUpTo(3), remove: [], reset: true });
-  await vi.waitFor(() => expect(store.keys.size).toBe(3), PATIENCE);
+  first.publishDirectory({ upsert: asEntries(keysUpTo(3)), remove: [], reset: true });
+  await vi.waitFor(() => expect(store.directory.size).toBe(3), PATIENCE);
   expect(client.state.state).toBe('connected');
 
   first.stop();
   await vi.waitFor(() => expect(client.state.state).toBe('stale'), PATIENCE);
   expect(client.state.since).toBeGreaterThan(Date.now() - 60_000);
   expect(store.current?.version).toBe('1');
-  expect(store.keys.size).toBe(3);
+  expect(store.directory.size).toBe(3);
 
   const second = await startServer();
   await vi.waitFor(() => expect(second.status()).toHaveLength(1), PATIENCE);
   await vi.waitFor(() => expect(client.state.state).toBe('connected'), PATIENCE);
   // It has published nothing yet: the worker keeps what it has.
   expect(store.current?.version).toBe('1');
-  expect(store.keys.size).toBe(3);
+  expect(store.directory.size).toBe(3);
   second.publishSnapshot(snapshotNamed('2'));
-  second.publishKeys({ upsert: keysUpTo(2), remove: [], reset: true });
-  await vi.waitFor(() => expect(store.keys.size).toBe(2), PATIENCE);
+  second.publishDirectory({ upsert: asEntries(keysUpTo(2)), remove: [], reset: true });
+  await vi.waitFor(() => expect(store.directory.size).toBe(2), PATIENCE);
   await vi.waitFor(() => expect(store.versions).toEqual(['1', '2']), PATIENCE);
 });
 
@@ -93,21 +103,68 @@ test('works over TCP', async () => {
   await vi.waitFor(() => expect(store.current?.version).toBe('1'), PATIENCE);
 });
 
-test('50,000 keys are in force within seconds, and cost bounded memory', async () => {
-  const count = 50_000;
+test('50,000 keys and 15,000 users are in force within seconds, and cost bounded memory', async () => {
+  const [keyCount, userCount] = [50_000, 15_000];
   const server = await startServer();
-  const keys = keysUpTo(count);
-  const sequence = server.publishKeys({ upsert: keys, remove: [], reset: true });
+  const entries = [
+    ...asEntries(keysUpTo(keyCount)),
+    ...Array.from({ length: userCount }, (_, number) => userNumber(number)),
+  ];
+  const sequence = server.publishDirectory({ upsert: entries, remove: [], reset: true });
   const before = process.memoryUsage().heapUsed;
   const start = performance.now();
   const { store } = startWorker('w');
-  await vi.waitFor(() => expect(store.keys.size).toBe(count), PATIENCE);
-  expect((await server.awaitAcknowledged('keys', sequence, 10_000)).acknowledged).toEqual(['w']);
+  await vi.waitFor(() => expect(store.directory.size).toBe(entries.length), PATIENCE);
+  expect((await server.awaitAcknowledged('directory', sequence, 10_000)).acknowledged).toEqual(['w']);
   const milliseconds = performance.now() - start;
   const mebibytes = (process.memoryUsage().heapUsed - before) / 2 ** 20;
   process.stdout.write(
-    `${count} keys: ${milliseconds.toFixed(0)} ms, heap + ${mebibytes.toFixed(0)} MiB in both ends\n`,
+    `${keyCount} keys, ${userCount} users: ${milliseconds.toFixed(0)} ms, heap + ${mebibytes.toFixed(0)} MiB in both ends\n`,
   );
+  expect(store.directory.user('corp:user-14999')?.groups).toContain('group-49');
   expect(milliseconds).toBeLessThan(10_000);
-  expect(mebibytes).toBeLessThan(200);
+  expect(mebibytes).toBeLessThan(260);
+});
+
+test('what a worker saw reaches the control plane, also what it saw while that was away', async () => {
+  const seen: Sighting[] = [];
+  const wanted: unknown[] = [];
+  const listen = () =>
+    DistributionServer.start({
+      address,
+      listener: {
+        onSighting: (sighting) => seen.push(sighting),
+        onKeyRequests: (requests) => wanted.push(...requests),
+      },
+    });
+  const reports = new WorkerReports({ gatherMs: 20 });
+  const client = new DistributionClient({
+    address,
+    worker: 'w',
+    store: new SnapshotStore(),
+    reports,
+    logger,
+  });
+  client.start();
+  running.push(client);
+  reports.keyUsed('key-1', 1000);
+  reports.keyUsed('key-1', 2000);
+  reports.userSeen({ id: 'corp:ada', provider: 'corp', groups: ['staff'], seenAt: 3000 });
+  reports.keyMissing('corp', 'kid-1');
+  const first = await listen();
+  await vi.waitFor(() => expect(wanted).toEqual([{ provider: 'corp', kid: 'kid-1' }]), PATIENCE);
+  await vi.waitFor(() => expect(seen).toHaveLength(1), PATIENCE);
+  expect(seen[0]).toMatchObject({
+    keys: { 'key-1': 2000 },
+    users: [{ id: 'corp:ada', provider: 'corp', groups: ['staff'], seenAt: 3000 }],
+  });
+
+  first.stop();
+  await vi.waitFor(() => expect(client.state.state).toBe('stale'), PATIENCE);
+  reports.keyUsed('key-2', 4000);
+  // It may have been lost on its way.
+  reports.userSeen({ id: 'corp:ada', provider: 'corp', groups: ['staff'], seenAt: 4000 });
+  running.push(await listen());
+  await vi.waitFor(() => expect(seen).toHaveLength(2), PATIENCE);
+  expect(seen[1]).toMatchObject({ keys: { 'key-2': 4000 }, users: [{ id: 'corp:ada', seenAt: 4000 }] });
 });

@@ -1,12 +1,27 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { entryName, type DirectoryEntry, type Revocation } from '../core/access.ts';
 import { Follower } from './follower.ts';
 import { DistributionHub } from './hub.ts';
-import { encodeMessage, KEYS_PER_MESSAGE, type ToControl } from './messages.ts';
+import { encodeMessage, ENTRIES_PER_MESSAGE, type ToControl } from './messages.ts';
 import { SnapshotStore, SNAPSHOTS_KEPT } from './store.ts';
-import { hashOf, keyNumber, keysUpTo, snapshotNamed } from './testing/samples.ts';
+import {
+  asEntries,
+  entryNumber,
+  hashOf,
+  keyNumber,
+  keysUpTo,
+  nameNumber,
+  snapshotNamed,
+  userNumber,
+} from './testing/samples.ts';
 
 function newHub(epoch = 'epoch-1'): DistributionHub {
   return new DistributionHub({ epoch, now: () => 1234 });
+}
+
+function revocation(id: string, kind: Revocation['kind'], value: string, before: number): DirectoryEntry {
+  return { type: 'revocation', revocation: { id, kind, value, before, until: 10_000 } };
 }
 
 /** A worker without a network: messages wait until `deliver`, answers go back at once. */
@@ -179,132 +194,279 @@ describe('snapshots', () => {
   });
 });
 
-describe('keys', () => {
+describe('directory', () => {
   test('nothing is sent before the table is complete; an empty table is an answer, too', () => {
     const hub = newHub();
     const worker = new LocalWorker(hub, 'w');
-    hub.publishKeys({ upsert: [keyNumber(1)], remove: [] });
+    hub.publishDirectory({ upsert: [entryNumber(1)], remove: [] });
     worker.deliver();
     expect(worker.delivered).toEqual(['welcome']);
-    expect(worker.store.keys.position).toBeUndefined();
-    hub.publishKeys({ upsert: [keyNumber(2)], remove: [hashOf(1)] });
-    hub.keysComplete();
+    expect(worker.store.directory.position).toBeUndefined();
+    hub.publishDirectory({ upsert: [entryNumber(2)], remove: [nameNumber(1)] });
+    hub.directoryComplete();
     worker.deliver();
-    expect(worker.store.keys.get(hashOf(1))).toBeUndefined();
-    expect(worker.store.keys.get(hashOf(2))).toEqual(keyNumber(2));
+    expect(worker.store.directory.key(hashOf(1))).toBeUndefined();
+    expect(worker.store.directory.key(hashOf(2))).toEqual(keyNumber(2));
 
     const empty = newHub('epoch-2');
     const other = new LocalWorker(empty, 'other');
-    empty.keysComplete();
+    empty.directoryComplete();
     other.deliver();
-    expect(other.store.keys).toMatchObject({ size: 0, position: { epoch: 'epoch-2', sequence: 1 } });
+    expect(other.store.directory).toMatchObject({ size: 0, position: { epoch: 'epoch-2', sequence: 1 } });
   });
 
   test('changes are in force in order; what is unchanged is not sent', async () => {
     const hub = newHub();
     const worker = new LocalWorker(hub, 'w');
-    hub.publishKeys({ upsert: keysUpTo(3), remove: [], reset: true });
+    hub.publishDirectory({ upsert: asEntries(keysUpTo(3)), remove: [], reset: true });
     worker.deliver();
-    const revoked = hub.publishKeys({ upsert: [keyNumber(0)], remove: [hashOf(1), hashOf(77)] });
-    await expect(hub.awaitAcknowledged('keys', revoked, 0)).resolves.toMatchObject({ timedOut: ['w'] });
-    expect(worker.store.keys.get(hashOf(1))).toBeDefined();
+    const revoked = hub.publishDirectory({ upsert: [entryNumber(0)], remove: [nameNumber(1), nameNumber(77)] });
+    await expect(hub.awaitAcknowledged('directory', revoked, 0)).resolves.toMatchObject({ timedOut: ['w'] });
+    expect(worker.store.directory.key(hashOf(1))).toBeDefined();
     worker.deliver();
-    await expect(hub.awaitAcknowledged('keys', revoked, 0)).resolves.toMatchObject({ acknowledged: ['w'] });
-    expect(worker.store.keys.get(hashOf(1))).toBeUndefined();
-    expect(worker.store.keys.size).toBe(2);
-    hub.publishKeys({ upsert: [keyNumber(0)], remove: [hashOf(1)] });
+    await expect(hub.awaitAcknowledged('directory', revoked, 0)).resolves.toMatchObject({ acknowledged: ['w'] });
+    expect(worker.store.directory.key(hashOf(1))).toBeUndefined();
+    expect(worker.store.directory.size).toBe(2);
+    hub.publishDirectory({ upsert: [entryNumber(0)], remove: [nameNumber(1)] });
     expect(worker.waiting).toBe(0);
-    hub.publishKeys({ upsert: [keyNumber(0, { user: 'other' })], remove: [] });
+    hub.publishDirectory({ upsert: [entryNumber(0, { user: 'other' })], remove: [] });
     worker.deliver();
-    expect(worker.store.keys.get(hashOf(0))?.user).toBe('other');
-    expect(worker.delivered).toEqual(['welcome', 'key-table', 'key-change', 'key-change']);
-    expect(hub.status()).toMatchObject([{ keysUpToDate: true }]);
+    expect(worker.store.directory.key(hashOf(0))?.user).toBe('other');
+    expect(worker.delivered).toEqual(['welcome', 'directory-table', 'directory-change', 'directory-change']);
+    expect(hub.status()).toMatchObject([{ directoryUpToDate: true }]);
   });
 
   test('a reset is told as what differs', () => {
     const hub = newHub();
     const worker = new LocalWorker(hub, 'w');
-    hub.publishKeys({ upsert: keysUpTo(3), remove: [], reset: true });
+    hub.publishDirectory({ upsert: asEntries(keysUpTo(3)), remove: [], reset: true });
     worker.deliver();
-    hub.publishKeys({ upsert: [keyNumber(1), keyNumber(9)], remove: [], reset: true });
+    hub.publishDirectory({ upsert: [entryNumber(1), entryNumber(9)], remove: [], reset: true });
     worker.deliver();
-    expect(worker.store.keys.size).toBe(2);
-    expect(worker.delivered).toEqual(['welcome', 'key-table', 'key-change', 'key-change']);
+    expect(worker.store.directory.size).toBe(2);
+    expect(worker.delivered).toEqual(['welcome', 'directory-table', 'directory-change', 'directory-change']);
   });
 
   test('a large table comes in parts and replaces the old one at once', () => {
     const hub = newHub();
     const store = new SnapshotStore();
     const earlier = newHub('an earlier control plane');
-    earlier.publishKeys({ upsert: [keyNumber(-1)], remove: [], reset: true });
+    earlier.publishDirectory({ upsert: [entryNumber(-1)], remove: [], reset: true });
     const before = new LocalWorker(earlier, 'w', store);
     before.deliver();
     before.close();
 
-    const count = 3 * KEYS_PER_MESSAGE + 1;
-    hub.publishKeys({ upsert: keysUpTo(count), remove: [], reset: true });
+    const count = 3 * ENTRIES_PER_MESSAGE + 1;
+    hub.publishDirectory({ upsert: asEntries(keysUpTo(count)), remove: [], reset: true });
     const worker = new LocalWorker(hub, 'w', store);
     worker.deliver(4);
-    expect(worker.delivered).toEqual(['welcome', 'key-table', 'key-table', 'key-table']);
-    expect(store.keys.size).toBe(1);
+    expect(worker.delivered).toEqual(['welcome', 'directory-table', 'directory-table', 'directory-table']);
+    expect(store.directory.size).toBe(1);
     // Revoked while the table is on its way.
-    const revoked = hub.publishKeys({ upsert: [], remove: [hashOf(0), hashOf(count - 1)] });
+    const revoked = hub.publishDirectory({ upsert: [], remove: [nameNumber(0), nameNumber(count - 1)] });
     worker.deliver();
-    expect(store.keys.size).toBe(count - 2);
-    expect(store.keys.position).toEqual({ epoch: 'epoch-1', sequence: revoked });
+    expect(store.directory.size).toBe(count - 2);
+    expect(store.directory.position).toEqual({ epoch: 'epoch-1', sequence: revoked });
   });
 
   test('a worker that reconnects gets the changes it missed, or the table where they are forgotten', () => {
     const hub = newHub();
     const store = new SnapshotStore();
-    hub.publishKeys({ upsert: keysUpTo(10), remove: [], reset: true });
+    hub.publishDirectory({ upsert: asEntries(keysUpTo(10)), remove: [], reset: true });
     const first = new LocalWorker(hub, 'w', store);
     first.deliver();
     first.close();
-    hub.publishKeys({ upsert: [], remove: [hashOf(3)] });
-    hub.publishKeys({ upsert: [keyNumber(11)], remove: [] });
+    hub.publishDirectory({ upsert: [], remove: [nameNumber(3)] });
+    hub.publishDirectory({ upsert: [entryNumber(11)], remove: [] });
     const second = new LocalWorker(hub, 'w', store);
     second.deliver();
     second.close();
-    expect(second.delivered).toEqual(['welcome', 'key-change', 'key-change']);
-    expect(store.keys.size).toBe(10);
+    expect(second.delivered).toEqual(['welcome', 'directory-change', 'directory-change']);
+    expect(store.directory.size).toBe(10);
 
-    hub.publishKeys({ upsert: keysUpTo(30_000), remove: [] });
+    hub.publishDirectory({ upsert: asEntries(keysUpTo(30_000)), remove: [] });
     const third = new LocalWorker(hub, 'w', store);
     third.deliver();
-    expect(third.delivered[1]).toBe('key-table');
-    expect(store.keys.size).toBe(30_000);
+    expect(third.delivered[1]).toBe('directory-table');
+    expect(store.directory.size).toBe(30_000);
   });
 
   test('a worker that fell out of step says so and gets the table', async () => {
     const hub = newHub();
     const worker = new LocalWorker(hub, 'w');
-    hub.publishKeys({ upsert: keysUpTo(3), remove: [], reset: true });
+    hub.publishDirectory({ upsert: asEntries(keysUpTo(3)), remove: [], reset: true });
     worker.deliver();
-    hub.publishKeys({ upsert: [], remove: [hashOf(0)] });
+    hub.publishDirectory({ upsert: [], remove: [nameNumber(0)] });
     worker.lose();
-    hub.publishKeys({ upsert: [], remove: [hashOf(1)] });
-    const last = hub.publishKeys({ upsert: [], remove: [hashOf(2)] });
+    hub.publishDirectory({ upsert: [], remove: [nameNumber(1)] });
+    const last = hub.publishDirectory({ upsert: [], remove: [nameNumber(2)] });
     worker.deliver();
-    expect(worker.delivered).toEqual(['welcome', 'key-table', 'key-change', 'key-change', 'key-table']);
-    expect(worker.store.keys.size).toBe(0);
-    await expect(hub.awaitAcknowledged('keys', last, 0)).resolves.toMatchObject({ acknowledged: ['w'] });
+    expect(worker.delivered).toEqual(['welcome', 'directory-table', 'directory-change', 'directory-change', 'directory-table']);
+    expect(worker.store.directory.size).toBe(0);
+    await expect(hub.awaitAcknowledged('directory', last, 0)).resolves.toMatchObject({ acknowledged: ['w'] });
   });
 
   test('a table that is refused is not sent in a circle, and again with the next change', async () => {
     const hub = newHub();
     const worker = new LocalWorker(hub, 'w');
     const bad = JSON.parse('{"id":"x","hash":"no hash","user":"u"}');
-    const first = hub.publishKeys({ upsert: [bad], remove: [], reset: true });
+    const first = hub.publishDirectory({ upsert: [{ type: 'key', key: bad }], remove: [], reset: true });
     worker.deliver();
-    expect(worker.delivered).toEqual(['welcome', 'key-table']);
-    await expect(hub.awaitAcknowledged('keys', first, 0)).resolves.toMatchObject({
-      nacked: [{ worker: 'w', message: expect.stringContaining('expected a virtual key') }],
+    expect(worker.delivered).toEqual(['welcome', 'directory-table']);
+    await expect(hub.awaitAcknowledged('directory', first, 0)).resolves.toMatchObject({
+      nacked: [{ worker: 'w', message: expect.stringContaining('expected an entry of the directory') }],
     });
-    const mended = hub.publishKeys({ upsert: [keyNumber(1)], remove: ['no hash'] });
+    const mended = hub.publishDirectory({ upsert: [entryNumber(1)], remove: ['key/no hash'] });
     worker.deliver();
-    expect(worker.store.keys.size).toBe(1);
-    await expect(hub.awaitAcknowledged('keys', mended, 0)).resolves.toMatchObject({ acknowledged: ['w'] });
+    expect(worker.store.directory.size).toBe(1);
+    await expect(hub.awaitAcknowledged('directory', mended, 0)).resolves.toMatchObject({ acknowledged: ['w'] });
+  });
+
+  test('what refuses is told before what allows', () => {
+    const hub = newHub();
+    const worker = new LocalWorker(hub, 'w');
+    hub.publishDirectory({ upsert: [entryNumber(0)], remove: [], reset: true });
+    worker.deliver();
+    const { generation } = worker.store.directory;
+    // More than one message holds of new keys, in front of a revocation and of a key that is gone.
+    hub.publishDirectory({
+      upsert: [
+        ...asEntries(keysUpTo(ENTRIES_PER_MESSAGE + 10)).slice(1),
+        { type: 'user', user: { id: 'corp:ada', groups: [], roles: [], disabled: true } },
+        revocation('r', 'subject', 'corp:bob', 1000),
+      ],
+      remove: [nameNumber(0)],
+    });
+    worker.deliver(2);
+    const { directory } = worker.store;
+    expect(directory.key(hashOf(0))).toBeUndefined();
+    expect(directory.revocation('subject', 'corp:bob')?.before).toBe(1000);
+    expect(directory.user('corp:ada')?.disabled).toBe(true);
+    expect(directory.key(hashOf(ENTRIES_PER_MESSAGE + 9))).toBeUndefined();
+    worker.deliver();
+    expect(directory.key(hashOf(ENTRIES_PER_MESSAGE + 9))).toBeDefined();
+    expect(directory.generation).toBeGreaterThan(generation);
+  });
+
+  test('the generation changes with everything but keys; what is unchanged stays the same object', () => {
+    const hub = newHub();
+    const worker = new LocalWorker(hub, 'w');
+    const issuerKeys = {
+      provider: 'corp',
+      issuer: 'https://corp.example',
+      keys: [{ kty: 'OKP', kid: '1' }],
+      fetchedAt: 1,
+    };
+    hub.publishDirectory({
+      upsert: [userNumber(1), { type: 'issuer-keys', issuerKeys }],
+      remove: [],
+      reset: true,
+    });
+    worker.deliver();
+    const { directory } = worker.store;
+    const { generation } = directory;
+    const known = directory.issuerKeys('corp');
+    expect(known).toEqual(issuerKeys);
+    hub.publishDirectory({ upsert: [entryNumber(1)], remove: [] });
+    hub.publishDirectory({ upsert: [], remove: [nameNumber(1)] });
+    worker.deliver();
+    expect(directory.generation).toBe(generation);
+    hub.publishDirectory({ upsert: [revocation('r', 'jti', 'x', 5)], remove: [] });
+    worker.deliver();
+    expect(directory.generation).toBe(generation + 1);
+    hub.publishDirectory({ upsert: [], remove: ['user/corp:user-1'] });
+    worker.deliver();
+    expect(directory.generation).toBe(generation + 2);
+    expect(directory.user('corp:user-1')).toBeUndefined();
+    expect(directory.issuerKeys('corp')).toBe(known);
+  });
+
+  test('of several revocations under one name all count, each until it is taken back', () => {
+    const hub = newHub();
+    const worker = new LocalWorker(hub, 'w');
+    const { directory } = worker.store;
+    const publish = (upsert: DirectoryEntry[], remove: string[] = []) => {
+      hub.publishDirectory({ upsert, remove });
+      worker.deliver();
+    };
+    hub.directoryComplete();
+    publish([revocation('a', 'subject', 'ada', 100), revocation('b', 'subject', 'ada', 200)]);
+    expect(directory.revocation('subject', 'ada')?.before).toBe(200);
+    expect(directory.revocation('jti', 'ada')).toBeUndefined();
+    publish([revocation('a', 'subject', 'ada', 50)]);
+    expect(directory.revocation('subject', 'ada')?.before).toBe(200);
+    publish([], ['revocation/b']);
+    expect(directory.revocation('subject', 'ada')?.before).toBe(50);
+    publish([revocation('a', 'subject', 'bob', 50)]);
+    expect(directory.revocation('subject', 'ada')).toBeUndefined();
+    expect(directory.revocation('subject', 'bob')?.before).toBe(50);
+    publish([], ['revocation/a']);
+    expect(directory.revocation('subject', 'bob')).toBeUndefined();
+  });
+
+  test('whatever is published, lost or cut off on its way: in the end the worker has what is published', () => {
+    const entry = fc.oneof(
+      fc.record({ number: fc.nat(5), user: fc.constantFrom('ada', 'bob') }).map(
+        ({ number, user }): DirectoryEntry => ({ type: 'key', key: keyNumber(number, { user }) }),
+      ),
+      fc.nat(5).map((number) => userNumber(number)),
+      fc
+        .record({ id: fc.constantFrom('r', 's', 't'), value: fc.constantFrom('ada', 'bob'), before: fc.nat(9) })
+        .map(({ id, value, before }) => revocation(id, 'subject', value, before)),
+    );
+    const step = fc.oneof(
+      fc.record({
+        do: fc.constant('publish' as const),
+        upsert: fc.array(entry, { maxLength: 4 }),
+        remove: fc.array(entry.map(entryName), { maxLength: 3 }),
+        reset: fc.boolean(),
+      }),
+      fc.record({ do: fc.constantFrom('deliver' as const, 'lose' as const, 'reconnect' as const) }),
+    );
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+        const hub = newHub();
+        const store = new SnapshotStore();
+        let worker = new LocalWorker(hub, 'w', store);
+        const truth = new Map<string, DirectoryEntry>();
+        hub.directoryComplete();
+        for (const each of steps) {
+          if (each.do === 'publish') {
+            if (each.reset) truth.clear();
+            else for (const name of each.remove) truth.delete(name);
+            for (const one of each.upsert) truth.set(entryName(one), one);
+            hub.publishDirectory(each);
+          } else if (each.do === 'deliver') worker.deliver(1);
+          else if (each.do === 'lose') worker.lose();
+          else {
+            worker.close();
+            worker = new LocalWorker(hub, 'w', store);
+          }
+        }
+        // A message that was lost without an end of the stream is noticed with the next one.
+        const last = entryNumber(99);
+        truth.set(entryName(last), last);
+        worker.close();
+        worker = new LocalWorker(hub, 'w', store);
+        hub.publishDirectory({ upsert: [last], remove: [] });
+        worker.deliver();
+        const { directory } = store;
+        expect(directory.size).toBe(truth.size);
+        for (const one of truth.values()) {
+          if (one.type === 'key') expect(directory.key(one.key.hash)).toEqual(one.key);
+          else if (one.type === 'user') expect(directory.user(one.user.id)).toEqual(one.user);
+        }
+        for (const value of ['ada', 'bob']) {
+          const befores = [...truth.values()].flatMap((one) =>
+            one.type === 'revocation' && one.revocation.value === value ? [one.revocation.before] : [],
+          );
+          expect(directory.revocation('subject', value)?.before).toBe(
+            befores.length === 0 ? undefined : Math.max(...befores),
+          );
+        }
+      }),
+      { numRuns: 300 },
+    );
   });
 
   test('bytes that are no message are refused by the control plane and by the worker', () => {

@@ -2,8 +2,6 @@ import type { IdentityReports, SeenUser } from '../core/access.ts';
 import { isSeenUser, MOST_KEY_REQUESTS, SIGHTINGS_PER_MESSAGE, type ReportMessage } from './messages.ts';
 
 export interface WorkerReportsOptions {
-  /** Unix time in milliseconds. */
-  readonly now: () => number;
   /** How long sightings are gathered before they are told; 30 seconds unless told otherwise. */
   readonly gatherMs?: number;
 }
@@ -26,7 +24,6 @@ const MOST_USERS = 20_000;
  * sighting. Losing one costs the exactness of "last used", and a user who is seen again a later start.
  */
 export class WorkerReports implements IdentityReports {
-  readonly #now: () => number;
   readonly #gatherMs: number;
   /** Key id → Unix ms. */
   readonly #keys = new Map<string, number>();
@@ -40,8 +37,7 @@ export class WorkerReports implements IdentityReports {
   #gathering: NodeJS.Timeout | undefined;
   #asking: NodeJS.Timeout | undefined;
 
-  constructor(options: WorkerReportsOptions) {
-    this.#now = options.now;
+  constructor(options: WorkerReportsOptions = {}) {
     this.#gatherMs = options.gatherMs ?? GATHER_MS;
   }
 
@@ -101,7 +97,7 @@ export class WorkerReports implements IdentityReports {
       this.#full = !this.#send({
         type: 'sighting',
         keys: Object.fromEntries(takeFrom(this.#keys, () => 1)),
-        users: takeFrom(this.#users, weightOfUser).map(([, user]) => user),
+        users: takeFrom(this.#users, weightOfUser).map(([, user]) => ({ ...user, groups: [...user.groups] })),
       });
     }
   }

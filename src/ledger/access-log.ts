@@ -7,7 +7,7 @@ import { settleFromAccessLog, type SettleDependencies } from './settle.ts';
 export interface AccessLogObserver {
   /** A request that was identified is over. */
   requestSettled(row: GatewayLogRow): void;
-  /** A request is over that carries no context: refused before identification, or none of ours. */
+  /** A request is over that was refused before anyone was identified, or is none of ours. */
   requestUnidentified(status: number): void;
 }
 
@@ -31,6 +31,8 @@ export function createAccessLogHandler(options: AccessLogOptions): (entry: Acces
       return;
     }
     ledger.settle({ ...settlement, retryAfterSeconds: entry.retryAfterSeconds ?? 0 });
-    observer.requestSettled(settlement.row);
+    // Whose it was is what the metrics of rows are about.
+    if (settlement.row.keyId === '') observer.requestUnidentified(entry.status);
+    else observer.requestSettled(settlement.row);
   };
 }

@@ -35,7 +35,7 @@ const NOTHING: Charge = { usage: makeUsage({}), source: 'none' };
 
 /**
  * The ledger row of a finished request. Undefined for entries without a context: other traffic of the same
- * Envoy, and requests that were refused before anyone was identified.
+ * Envoy, and most requests that were refused before anyone was identified.
  */
 export function settleFromAccessLog(
   entry: AccessLogEntry,

@@ -113,8 +113,42 @@ describe('the key of a cached answer', () => {
       models: { cached: model('cached', ['openai'], { cache: { ttlSeconds: 60, scope } }) },
     };
     const ofKey = (key: object) => keyOf(BODY, {}, new Front({ snapshot, key: { team: 'blue', ...key } }));
-    expect(await ofKey({})).toBe(await ofKey(scope === 'key' ? { user: 'x' } : { id: 'k3' }));
+    expect(await ofKey({})).toBe(await ofKey(scope === 'key' ? { team: 'x' } : { id: 'k3' }));
     expect(await ofKey(other)).not.toBe(await ofKey({}));
+  });
+
+  it.each(['key', 'user', 'team', 'everybody'] as const)(
+    'is another for another tenant, whoever shares it: %s',
+    async (scope) => {
+      const snapshot = {
+        ...SNAPSHOT,
+        models: { cached: model('cached', ['openai'], { cache: { ttlSeconds: 60, scope } }) },
+      };
+      const ofTenant = (tenant: string | undefined) =>
+        keyOf(BODY, {}, new Front({ snapshot, key: { team: 'blue', tenant } }));
+      expect(await ofTenant('acme')).toBe(await ofTenant('acme'));
+      expect(new Set(await Promise.all([undefined, 'acme', 'other'].map(ofTenant))).size).toBe(3);
+    },
+  );
+
+  it('of a token is its user’s alone where it is that of a key', async () => {
+    const cache = { ttlSeconds: 60, scope: 'key' } as const;
+    const snapshot = { ...SNAPSHOT, models: { cached: model('cached', ['openai'], { cache }) } };
+    const ofUser = (user: string) => {
+      const verified = {
+        provider: 'corp',
+        user,
+        groups: [],
+        roles: ['developer'],
+        scopes: [],
+        features: [],
+        expiresAt: 0,
+      };
+      const front = new Front({ snapshot, tokens: { 'a.b.c': verified } });
+      return keyOf(BODY, { authorization: 'Bearer a.b.c' }, front);
+    };
+    expect(await ofUser('corp:ada')).toBe(await ofUser('corp:ada'));
+    expect(await ofUser('corp:ada')).not.toBe(await ofUser('corp:alice'));
   });
 
   it('is no team’s where the key has none, and everybody’s where the model says so', async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MAX_KEPT_BYTES } from '../core/ledger.ts';
 import { Front, jsonOf, SNAPSHOT } from './__fixtures__/front.ts';
+import { ownerOf } from '../core/principal.ts';
 import { conversationKey, keptItems } from './conversation.ts';
 
 const RESPONSES = '/v1/responses';
@@ -68,9 +69,20 @@ describe('previous_response_id', () => {
     });
     expect(context).toMatchObject({ mode: 'strip', keep: { storeSeconds: 600 } });
     const [admitted] = front.admitted;
-    expect(admitted?.wanted).toBe(conversationKey('k', 'resp_1'));
+    expect(admitted?.wanted).toBe(conversationKey(ownerOf({ keyId: 'k', user: 'ann' }), 'resp_1'));
     expect(admitted?.keep).toMatchObject({ ttlSeconds: 3600 });
     expect(admitted?.keep?.value.toString()).toBe('{"type":"message","role":"user","content":"three"},');
+  });
+
+  it('finds nothing of another user of the same issuer, nor of another tenant', () => {
+    const token = { keyId: 'token/corp', user: 'corp:ada' };
+    const owners = [
+      token,
+      { ...token, user: 'corp:alice' },
+      { ...token, tenant: 'acme' },
+      { keyId: 'corp:ada', user: 'token/corp' },
+    ].map(ownerOf);
+    expect(new Set(owners.map((owner) => conversationKey(owner, 'resp_1'))).size).toBe(4);
   });
 
   it('finds nothing of another key', () => {

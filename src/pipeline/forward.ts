@@ -140,13 +140,13 @@ export function forward(
     multiplier: model.multiplier,
     cutOffTokens: forwarded.cutOffTokens,
   };
-  known.trace.push(routeLine(plan, model));
   const sent = upstreamRequest(forwarded, plan, planned, dependencies);
   return {
     kind: 'forward',
     route: plan.route,
     groups: plan.groups,
     identity: asksWho(snapshot, forwarded.targets) ? identityFields(request.principal) : undefined,
+    rateLimits: known.rateLimits,
     body: sent.body,
     context: {
       ...planned,
@@ -169,11 +169,6 @@ export function forward(
 
 function asksWho({ providers }: Snapshot, targets: readonly ResolvedTarget[]): boolean {
   return targets.some(({ provider }) => providers[provider]?.identityHeaders === true);
-}
-
-function routeLine({ route, mode, targets }: RoutePlan, model: SnapshotModel): TraceLine {
-  const order = targets.map((target) => `${target.provider}/${target.model}`).join(', ');
-  return ['route', model.name, route, mode, order];
 }
 
 /**

@@ -23,6 +23,7 @@ import {
 } from './forward.ts';
 import { listModels, readiness } from './listing.ts';
 import { operationOf } from './operations.ts';
+import { UnidentifiedRequests } from './unidentified.ts';
 import { challenge, isMetadataPath, protectedResource, publicUrl } from './protected-resource.ts';
 
 export type { ClusterGroup } from '../stages/route.ts';
@@ -63,10 +64,12 @@ interface Asked {
 export class FrontPipeline {
   readonly #dependencies: FrontDependencies;
   readonly #identifier: Identifier;
+  readonly #unidentified: UnidentifiedRequests;
 
   constructor(dependencies: FrontDependencies) {
     this.#dependencies = dependencies;
     this.#identifier = new Identifier(dependencies);
+    this.#unidentified = new UnidentifiedRequests(dependencies.now);
   }
 
   /**
@@ -79,7 +82,7 @@ export class FrontPipeline {
     const endpoint = findEndpoint(head, path);
     const asked = { head, path, query, endpoint, started: this.#dependencies.elapsed() };
     const snapshot = this.#dependencies.snapshot();
-    const refuse = (error: unknown): Answer => refusedHead(toLimenError(error), asked, snapshot);
+    const refuse = (error: unknown): Answer => this.#refusedHead(toLimenError(error), asked, snapshot);
     try {
       if (snapshot === undefined)
         throw new LimenError('unavailable', 'The gateway is starting. Try again shortly.');
@@ -148,6 +151,21 @@ export class FrontPipeline {
     };
   }
 
+  /** Of a request that is nobody's yet. */
+  #refusedHead(error: LimenError, asked: Asked, snapshot: Snapshot | undefined): Answer {
+    const { head, endpoint, started } = asked;
+    const format = operationName(endpoint);
+    const url = snapshot === undefined ? undefined : publicUrl(snapshot, head);
+    const answer = refusal(errorFormat(format), error, head.requestId, challenge(error, url));
+    const context = this.#unidentified.refused(error, {
+      head,
+      format,
+      snapshot: snapshot?.version ?? '',
+      milliseconds: this.#dependencies.elapsed() - started,
+    });
+    return context === undefined ? answer : { ...answer, context };
+  }
+
   async #decideBackend(request: BackendRequest, known: Known): Promise<Answer | ForwardHead> {
     try {
       return await decideBackend(request, known, this.#dependencies);
@@ -192,13 +210,6 @@ export class FrontPipeline {
       snapshot: snapshot.version,
     };
   }
-}
-
-/** Of a request that is nobody's yet. */
-function refusedHead(error: LimenError, { head, endpoint }: Asked, snapshot: Snapshot | undefined): Answer {
-  const format = errorFormat(operationName(endpoint));
-  const url = snapshot === undefined ? undefined : publicUrl(snapshot, head);
-  return refusal(format, error, head.requestId, challenge(error, url));
 }
 
 function refusedAnswer(

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { KeepAnswer, RequestContext } from '../core/ledger.ts';
+import { ownerOf } from '../core/principal.ts';
 import { makeUsage } from '../core/usage.ts';
 import type { ClientFormatName, HubResponse } from '../formats/hub.ts';
 import { FORMATS } from '../formats/index.ts';
@@ -202,13 +203,14 @@ describe('createAnswerKeeper', () => {
     'keeps the items of a conversation after those that went in (stream: %s)',
     (stream) => {
       const bytes = encoded('responses', stream);
-      const { kept } = keptOf(contextOf('responses', stream, { storeSeconds: 600 }), [bytes]);
+      const context = contextOf('responses', stream, { storeSeconds: 600 });
+      const { kept } = keptOf(context, [bytes]);
       const id = FORMATS.responses.decodeResponse(encoded('responses', false)).id;
       expect(kept).toHaveLength(1);
       expect(kept[0]).toMatchObject({
-        key: conversationKey('k', id),
+        key: conversationKey(ownerOf(context), id),
         ttlSeconds: 600,
-        after: pendingKey('k', 'r'),
+        after: pendingKey(ownerOf(context), 'r'),
       });
       const items: unknown = JSON.parse(`[${kept[0]?.value.replace(/,$/, '')}]`);
       expect(items).toMatchObject([

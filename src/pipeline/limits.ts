@@ -5,7 +5,7 @@ import type { Principal } from '../core/principal.ts';
 import type { Snapshot, SnapshotModel } from '../core/snapshot.ts';
 import { lowerOutputLimit } from '../formats/output-limit.ts';
 import { apiFor } from '../providers/translate.ts';
-import { planLimits, type Cost } from '../stages/limits/checks.ts';
+import { planLimits, type Cost, type LimitPlan } from '../stages/limits/checks.ts';
 import { outputBound } from '../stages/limits/cost-bound.ts';
 import { measureInput } from '../stages/limits/input-bound.ts';
 import {
@@ -46,6 +46,8 @@ export interface Admitted extends Admission {
   readonly closed: ReadonlyMap<string, number>;
 }
 
+const NO_LIMITS: LimitPlan = { checks: [], refuseWhenAway: [], trace: [] };
+
 /**
  * The one call of the store before the upstream, every rule that applies in it. What was decided goes into `known`.
  *
@@ -57,18 +59,25 @@ export async function admitWithinLimits(
   known: Known,
   { ledger, onLimitsUnchecked }: Pick<DecisionDependencies, 'ledger' | 'onLimitsUnchecked'>,
 ): Promise<Admitted> {
-  const { gateway, providers } = snapshot;
+  const { gateway, limits, providers } = snapshot;
   const header = (name: string): string | undefined => head.header(name);
-  const request = {
-    principal,
-    surface,
-    model,
-    backend,
-    providers: ask.providers.map((name) => ({ name, resource: providers[name]?.resource ?? name })),
-    address: clientAddress(head.header('x-forwarded-for'), gateway.trust.hops),
-    workflow: workflowOf(header, gateway.workflowHeaders),
-  };
-  const { checks, refuseWhenAway, trace } = planLimits(snapshot, request, cost, known.intent.time);
+  const { checks, refuseWhenAway, trace } =
+    limits.length === 0
+      ? NO_LIMITS
+      : planLimits(
+          snapshot,
+          {
+            principal,
+            surface,
+            model,
+            backend,
+            providers: ask.providers.map((name) => ({ name, resource: providers[name]?.resource ?? name })),
+            address: clientAddress(header('x-forwarded-for'), gateway.trust.hops),
+            workflow: workflowOf(header, gateway.workflowHeaders),
+          },
+          cost,
+          known.intent.time,
+        );
   known.trace.push(...trace);
   const admission = await ledger.admit({ ...ask, limits: checks });
   known.intentId = admission.intentId;

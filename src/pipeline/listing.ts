@@ -6,7 +6,7 @@ import type { ListedModel } from '../formats/format.ts';
 import type { ClientFormatName } from '../formats/hub.ts';
 import { FORMATS } from '../formats/index.ts';
 import { mayUseModel } from '../stages/authorize.ts';
-import { resolveModel, unknownModel } from '../stages/route.ts';
+import { isWithheld, resolveModel, unknownModel } from '../stages/route.ts';
 import { JSON_HEADERS, type Answer, type RequestHead } from './answer.ts';
 
 /** `/health/ready`: there is a snapshot, and a provider or another service in it. */
@@ -26,7 +26,7 @@ export function readiness(snapshot: Snapshot): Answer {
 /** Names of the models that somebody may use. */
 export function modelNames(snapshot: Snapshot, principal: Principal): readonly string[] {
   return Object.values(snapshot.models)
-    .filter((model) => mayUseModel(snapshot, principal, model))
+    .filter((model) => mayUseModel(snapshot, principal, model) && !isWithheld(snapshot, model, principal))
     .map(({ name }) => name);
 }
 

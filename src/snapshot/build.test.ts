@@ -75,6 +75,11 @@ describe('buildSnapshot', () => {
     expect(snapshot.providers).toEqual({
       claude: {
         name: 'claude',
+        resource: 'claude',
+        tenant: undefined,
+        tenantsOnly: undefined,
+        identityHeaders: false,
+        subjectAsUser: false,
         type: 'anthropic',
         scheme: 'https',
         host: 'proxy.example',

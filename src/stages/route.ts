@@ -158,7 +158,7 @@ export function resolveTargets(
     seen.set(target.provider, ordinal + 1);
     const provider = providerFor(snapshot, target.provider, tenant);
     if (provider === undefined) return [];
-    if (provider.tenantsOnly === true && provider.tenant === undefined) {
+    if (isOthers(provider)) {
       withheld = true;
       return [];
     }
@@ -186,6 +186,21 @@ export function resolveTargets(
     throw new LimenError('unavailable', `No provider of the model "${model.name}" is configured.`);
   }
   return targets;
+}
+
+/** Whether a tenant, or nobody's, finds all accounts of a Model to be others'. */
+export function isWithheld(
+  snapshot: Snapshot,
+  { targets }: SnapshotModel,
+  { tenant }: Pick<Principal, 'tenant'>,
+): boolean {
+  const found = targets.flatMap(({ provider }) => providerFor(snapshot, provider, tenant) ?? []);
+  return found.length > 0 && found.every(isOthers);
+}
+
+/** Kept for tenants, and here stands no tenant's own. */
+function isOthers({ tenantsOnly, tenant }: SnapshotProvider): boolean {
+  return tenantsOnly === true && tenant === undefined;
 }
 
 /** A provider, or in its place the tenant's own. */

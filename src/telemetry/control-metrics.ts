@@ -22,6 +22,10 @@ export class ControlMetrics {
   readonly #openIntents: Gauge;
   readonly #waitingRows: Gauge;
   readonly #tokenRefreshes: Counter<'provider' | 'outcome'>;
+  readonly #issuerKeyFetches: Counter<'provider' | 'outcome'>;
+  readonly #jobSuccess: Gauge<'job'>;
+  readonly #jobFailures: Counter<'job'>;
+  readonly #limitAlerts: Counter<'rule' | 'percent'>;
 
   constructor(probes: ControlProbes) {
     const registers = [this.registry];
@@ -48,11 +52,54 @@ export class ControlMetrics {
       labelNames: ['provider', 'outcome'],
       registers,
     });
+    this.#issuerKeyFetches = new Counter({
+      name: 'limen_issuer_key_fetches_total',
+      help: 'Times that the keys of an identity provider were asked for',
+      labelNames: ['provider', 'outcome'],
+      registers,
+    });
+    this.#jobSuccess = new Gauge({
+      name: 'limen_job_last_success_timestamp_seconds',
+      help: 'When a background job was last done, by this control plane; the others do none',
+      labelNames: ['job'],
+      registers,
+      aggregator: 'max',
+    });
+    this.#jobFailures = new Counter({
+      name: 'limen_job_failures_total',
+      help: 'Background jobs that failed',
+      labelNames: ['job'],
+      registers,
+    });
+    this.#limitAlerts = new Counter({
+      name: 'limen_limit_alerts_total',
+      help: 'Thresholds of limits that were crossed, once for each subject and period',
+      labelNames: ['rule', 'percent'],
+      registers,
+    });
+  }
+
+  /** @param at Unix time in milliseconds */
+  jobSucceeded(job: string, at: number): void {
+    this.#jobSuccess.set({ job }, at / 1000);
+  }
+
+  jobFailed(job: string): void {
+    this.#jobFailures.inc({ job });
+  }
+
+  limitAlert(rule: string, percent: number): void {
+    this.#limitAlerts.inc({ rule, percent });
   }
 
   /** An access token for a provider was asked for. */
   tokenRefreshed(provider: string, outcome: 'renewed' | 'failed'): void {
     this.#tokenRefreshes.inc({ provider, outcome });
+  }
+
+  /** The keys of an identity provider were asked for. */
+  issuerKeysFetched(provider: string, outcome: 'fetched' | 'failed'): void {
+    this.#issuerKeyFetches.inc({ provider, outcome });
   }
 
   rowsWritten(count: number): void {

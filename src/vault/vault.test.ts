@@ -101,6 +101,20 @@ describe('specs', () => {
     expect(isSpecStale(createVault(hex(), 'a test'), stored)).toBe(true);
   });
 
+  it("are sealed in a provider's tenants too, each for its own tenant", () => {
+    const vault = createVault(hex(), 'a test');
+    const tenants = {
+      acme: { credential: { value: 'of-acme' }, baseUrl: 'https://acme.example' },
+      other: { credential: { accessKeyId: { value: 'id' }, secretAccessKey: { value: 'of-other' } } },
+    };
+    const stored = JSON.stringify(sealSpec(vault, identity, { tenants }));
+    expect(stored).not.toMatch(/of-acme|of-other/);
+    expect(openSpec(vault, identity, JSON.parse(stored))).toEqual({ tenants });
+    expect(JSON.stringify(hideSecrets({ tenants }))).not.toMatch(/of-acme|of-other/);
+    const swapped = stored.replace('"acme"', '"evil"');
+    expect(() => openSpec(vault, identity, JSON.parse(swapped))).toThrow(UnsealError);
+  });
+
   it('have each part of a secret sealed for its own place', () => {
     const vault = createVault(hex(), 'a test');
     const whole = { credential: { accessKeyId: { value: 'first' }, secretAccessKey: { value: 'second' } } };

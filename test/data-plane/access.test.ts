@@ -1,10 +1,11 @@
 import { connect } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../../src/core/capabilities.ts';
 import { IDENTITY_HEADERS } from '../../src/core/gateway-names.ts';
 import type { VerifiedToken } from '../../src/core/verified-token.ts';
 import { startDataPlane, type DataPlane } from '../support/data-plane.ts';
-import { PATHS, request, requestBody } from '../support/data-plane/requests.ts';
+import { PATHS, request, requestBody, sha256 } from '../support/data-plane/requests.ts';
 import {
   anthropic,
   answer,
@@ -40,6 +41,7 @@ function token(more: Partial<VerifiedToken> = {}): VerifiedToken {
 const TOKENS: Readonly<Record<string, VerifiedToken>> = {
   'nobody.token.x': token({ roles: [] }),
   'plain.token.x': token(),
+  'slow.token.x': token(),
   'scoped.token.x': token({ scopes: ['models.secret', 'models.more'] }),
   'full.token.x': token({
     user: 'corp:älice\r\nx-injected: 1',
@@ -216,6 +218,33 @@ describe.each([
     });
   });
 
+  test('a token that must be waited for loses nothing of the body that comes meanwhile', async () => {
+    const content = 'x'.repeat(3_000_000);
+    const { path, body } = request('chat', { model: 'silent', content });
+    const pieces = Array.from({ length: Math.ceil(body.length / 50_000) }, (_piece, index) =>
+      body.slice(index * 50_000, (index + 1) * 50_000),
+    );
+    for (const sent of [body, pieces]) {
+      const result = await plane.call({ path, body: sent, key: 'slow.token.x' });
+      expect(result.status).toBe(200);
+    }
+    const hash = sha256(body);
+    expect(silent.requests.map((one) => one.bodyHash())).toEqual([hash, hash]);
+    await plane.idle();
+  });
+
+  test('a client that leaves while its token is waited for leaves nothing behind', async () => {
+    const socket = connect(plane.port, '127.0.0.1');
+    socket.write(
+      'POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer slow.token.x\r\ncontent-length: 9\r\n\r\nhalf',
+    );
+    await setTimeout(100);
+    socket.destroy();
+    await setTimeout(400);
+    await plane.idle();
+    expect([...silent.requests, ...asking.requests]).toEqual([]);
+  });
+
   test('models are listed to those who may use them', async () => {
     const listed = async (key: string) => {
       const { text } = await plane.call({ method: 'GET', path: '/v1/models', key });
@@ -318,6 +347,7 @@ describe.each([
       ['embeddings', 'silent', '/v1/embeddings', '{"model":"silent","input":"x"}'],
     ] as const;
     test.each(operations)('reach nobody who does not ask: %s', async (_case, _model, path, body) => {
+      silent.always(answer(200, { 'content-type': 'application/json' }, '{}'));
       await plane.call({ path, body, key: 'full.token.x', headers: FORGED });
       expect(silent.requests).toHaveLength(1);
       expect(identityOf(silent)).toEqual({});
@@ -371,6 +401,7 @@ describe.each([
 
   describe('the verified user', () => {
     test('stands in the place of whatever the client says, for a provider that asks', async () => {
+      silent.always(answer(200, { 'content-type': 'application/json' }, '{}'));
       const body = JSON.stringify({
         model: 'named',
         user: 'forged',
@@ -405,7 +436,7 @@ describe.each([
     });
 
     test('is told to nobody else', async () => {
-      await ask('plain.token.x', 'silent');
+      expect((await ask('plain.token.x', 'silent')).status).toBe(200);
       silent.expectNotSent('corp:alice');
     });
   });
@@ -421,7 +452,7 @@ describe.each([
     });
 
     test('has the endpoint of the provider where it has none of its own', async () => {
-      await ask(KEYS.acme, 'closed');
+      expect((await ask(KEYS.acme, 'closed')).status).toBe(200);
       silent.expectCredential(...openai.credential('sk-closed-acme'));
     });
 

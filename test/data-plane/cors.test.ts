@@ -82,7 +82,7 @@ describe.each([
         expect(allowed.status).toBe(200);
         expect(corsHeaders(allowed)).toEqual({
           'access-control-allow-origin': origin,
-          'access-control-allow-methods': 'GET, POST, DELETE, OPTIONS',
+          'access-control-allow-methods': 'GET, POST, PUT, PATCH, DELETE, OPTIONS',
           'access-control-allow-headers': 'authorization, *',
           'access-control-expose-headers': '*',
           'access-control-max-age': '600',

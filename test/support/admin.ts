@@ -1,9 +1,13 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { createKeyService, type AdminEvent } from '../../src/admin/key-service.ts';
+import type { AdminEvent } from '../../src/admin/admin-event.ts';
+import { createKeyService } from '../../src/admin/key-service.ts';
 import { createResourceService, type OtherSources } from '../../src/admin/resource-service.ts';
 import { adminAuthentication } from '../../src/commands/admin.ts';
+import { createRevocationService } from '../../src/admin/revocation-service.ts';
 import { createRights } from '../../src/admin/rights.ts';
+import type { LimitAdmin } from '../../src/admin/routes/limits.ts';
 import { createAdminServer } from '../../src/admin/server.ts';
+import { createUserService } from '../../src/admin/user-service.ts';
 import { openStoredResources } from '../../src/admin/stored-resources.ts';
 import type { StatusSource } from '../../src/admin/contract.ts';
 import { demoResources } from '../../src/config/environment/implied-resources.ts';
@@ -12,11 +16,16 @@ import { parseResources } from '../../src/config/load/load.ts';
 import { mergeSources } from '../../src/config/merge.ts';
 import type { SourcedResource } from '../../src/config/origin.ts';
 import type { Directory, IssuerKeys, Revocation, UserRecord, VirtualKey } from '../../src/core/access.ts';
+import type { RequestLog } from '../../src/core/ledger.ts';
+import { isMember } from '../../src/core/roles.ts';
 import type { SessionBook } from '../../src/core/sessions.ts';
 import type { Snapshot } from '../../src/core/snapshot.ts';
 import { buildSnapshot } from '../../src/snapshot/build.ts';
 import { openPostgres, type PostgresConnection } from '../../src/store/postgres/database.ts';
+import { createEventStore } from '../../src/store/postgres/repositories/events.ts';
 import { createResourceStore } from '../../src/store/postgres/repositories/resources.ts';
+import { createRevocationStore } from '../../src/store/postgres/repositories/revocations.ts';
+import { createUserStore } from '../../src/store/postgres/repositories/users.ts';
 import { createVirtualKeyStore } from '../../src/store/postgres/repositories/virtual-keys.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { createVault } from '../../src/vault/vault.ts';
@@ -89,11 +98,14 @@ export class TestDirectory implements Directory {
   }
 }
 
-/** @param sessions where sessions lie; in memory where nothing is said */
-export async function startAdmin(
-  postgresUrl: string,
-  sessions: SessionBook = sessionsInMemory(),
-): Promise<TestAdmin> {
+/** What a test brings in the place of something that is not there, or in memory alone. */
+export interface TestAdminParts {
+  readonly sessions?: SessionBook;
+  readonly limits?: LimitAdmin;
+  readonly requests?: RequestLog;
+}
+
+export async function startAdmin(postgresUrl: string, parts: TestAdminParts = {}): Promise<TestAdmin> {
   const connection = await openPostgres(postgresUrl, () => undefined);
   const vault = createVault(randomBytes(32).toString('hex'), 'a test');
   const store = createResourceStore(connection.database);
@@ -135,17 +147,23 @@ export async function startAdmin(
     ],
     stores: async () => [{ name: 'postgres', healthy: true, version: (await connection.check()).version }],
     circuits: () => Promise.resolve([]),
+    identityProviders: () => [],
   };
 
+  const listener = { onEvent, onError: fail };
+  const rights = createRights({ snapshot: () => snapshot, user: (id) => directory.user(id) });
+  const userStore = createUserStore(connection.database);
   const keys = createKeyService({
+    ...listener,
     keys: createVirtualKeyStore(connection.database),
     keyPrefix: 'tw-',
     now: () => Date.now(),
     resources: () => inForce,
-    onEvent,
-    onError: fail,
+    rights,
+    isMember: (team, user) => snapshot !== undefined && isMember(snapshot, team, user, directory.user(user)),
+    purgeAfterMs: 30 * 86_400_000,
   });
-  const resources = createResourceService({ store, vault, otherSources, onEvent, onError: fail });
+  const resources = createResourceService({ ...listener, store, vault, otherSources });
   const admin = { status, clockOffset: 0 };
   const server = createAdminServer({
     token,
@@ -153,11 +171,24 @@ export async function startAdmin(
       snapshot: () => snapshot,
       directory,
       reports: { keyUsed: () => undefined, userSeen: () => undefined, keyMissing: () => undefined },
-      sessions,
+      sessions: parts.sessions ?? sessionsInMemory(),
       now: () => Date.now() + admin.clockOffset,
     }),
-    rights: createRights({ snapshot: () => snapshot, user: (id) => directory.user(id) }),
+    rights,
+    inForce: () => snapshot,
     keys,
+    users: createUserService({ ...listener, users: userStore, rights, now: Date.now }),
+    userRecords: userStore,
+    revocations: createRevocationService({
+      ...listener,
+      revocations: createRevocationStore(connection.database),
+      now: Date.now,
+      longestLifetimeMs: () => 86_400_000,
+      isIssuer: (name) => Object.hasOwn(snapshot?.identityProviders ?? {}, name),
+    }),
+    events: createEventStore(connection.database),
+    limits: parts.limits ?? NO_LIMITS,
+    requests: parts.requests ?? { read: () => Promise.resolve(undefined) },
     resources,
     // Through the test's own object, so that a test can say something else.
     status: new Proxy(status, { get: (_, name) => Reflect.get(admin.status, name) }),
@@ -215,6 +246,13 @@ export async function startAdmin(
     },
   };
 }
+
+/** For tests that are not about limits. */
+const NO_LIMITS: LimitAdmin = {
+  usage: () => Promise.resolve([]),
+  reset: () => Promise.resolve(0),
+  drift: () => Promise.resolve([]),
+};
 
 /** For tests that are not about sessions. */
 function sessionsInMemory(): SessionBook {

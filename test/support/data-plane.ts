@@ -10,7 +10,7 @@ import { providerSchema } from '../../src/config/resources/provider.ts';
 import { ALL_CAPABILITIES, type EnvoyCapabilities } from '../../src/core/capabilities.ts';
 import { LimenError } from '../../src/core/errors.ts';
 import { BACKEND_ROUTE, backendCluster, BACKENDS_PATH } from '../../src/core/gateway-names.ts';
-import type { FailedAttempt, GatewayLogRow, Intent } from '../../src/core/ledger.ts';
+import type { FailedAttempt, GatewayLogRow, Intent, Ledger } from '../../src/core/ledger.ts';
 import type { Snapshot } from '../../src/core/snapshot.ts';
 import type { ClientFormatName } from '../../src/formats/hub.ts';
 import { FORMATS } from '../../src/formats/index.ts';
@@ -62,6 +62,9 @@ export interface DataPlaneConfiguration {
   readonly users?: WorkerState['users'];
   readonly tokens?: WorkerState['tokens'];
   readonly admission?: WorkerState['admission'];
+  /** With which tokens are verified in earnest, and what is revoked. */
+  readonly issuerKeys?: WorkerState['issuerKeys'];
+  readonly revocations?: WorkerState['revocations'];
   /** Roles, teams, identity providers: resources of further kinds. */
   readonly others?: readonly { readonly kind: string; readonly name: string; readonly spec: object }[];
   readonly backends?: Readonly<Record<string, BackendInput>>;
@@ -77,6 +80,8 @@ export interface DataPlaneOptions extends DataPlaneConfiguration {
   readonly workerProcesses?: boolean;
   /** Workers never get a snapshot, as while the control plane starts. */
   readonly withoutSnapshot?: boolean;
+  /** Of workers in this process; absent: one that notes what it is told, and says what `admission` says. */
+  readonly ledger?: Ledger;
   /** Bounds and ports of the bootstrap, where the usual ones are not meant. */
   readonly bootstrap?: Partial<BootstrapOptions>;
 }
@@ -216,7 +221,7 @@ export class DataPlane {
       };
       return options.workerProcesses === true
         ? await RemoteWorker.start(workerOptions)
-        : await TestWorker.start(workerOptions);
+        : await TestWorker.start(workerOptions, options.ledger);
     };
     const workers = await Promise.all(sockets.map(start));
     const ads = new AggregatedDiscovery();
@@ -309,8 +314,16 @@ export class DataPlane {
       },
     });
     const result = await publisher.publish({ ...resources }, async () => {
-      const { keys = DEFAULT_KEYS, users, tokens, admission } = next;
-      const state = { snapshot: withoutSnapshot ? undefined : snapshot, keys, users, tokens, admission };
+      const { keys = DEFAULT_KEYS, users, tokens, admission, issuerKeys, revocations } = next;
+      const state = {
+        snapshot: withoutSnapshot ? undefined : snapshot,
+        keys,
+        users,
+        tokens,
+        admission,
+        issuerKeys,
+        revocations,
+      };
       await Promise.all(this.workers.map(async (worker) => await worker.apply(state)));
     });
     if (result.state === 'in force') this.#configuration = next;

@@ -7,7 +7,10 @@ const time = z.iso.datetime({ offset: true, error: 'a time such as 2027-01-31T00
 /** GET /api/v1/events */
 export const listEventsSchema = z.strictObject({
   limit: pageSize(1000, 100),
-  after: z.string().regex(/^\d{1,15}$/, 'id of an event').optional(),
+  after: z
+    .string()
+    .regex(/^\d{1,15}$/, 'id of an event')
+    .optional(),
   kind: z.enum(EVENT_KINDS).optional(),
   subject: z.string().min(1).max(512).optional(),
   from: time.optional().describe('At or after it'),

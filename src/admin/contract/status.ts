@@ -55,6 +55,30 @@ const providerStatusSchema = z.object({
 /** A provider as operators want to see it. */
 export type ProviderStatus = Readonly<z.infer<typeof providerStatusSchema>>;
 
+const identityProviderStatusSchema = z.object({
+  name: z.string(),
+  issuer: z.string(),
+  source: z.enum(['file', 'database', 'environment', 'built-in']),
+  enabled: z.boolean(),
+  keySource: z
+    .enum(['discovery', 'jwksUri', 'inline', 'sharedSecret'])
+    .optional()
+    .describe('Where its keys come from; absent where it is not in force'),
+  reachable: z
+    .boolean()
+    .optional()
+    .describe(
+      'Whether its keys could be fetched last; absent before the first try, and where nothing is fetched',
+    ),
+  problem: z.string().optional().describe('Why not; ends a sentence'),
+  keys: z
+    .array(z.object({ kty: z.string(), kid: z.string().optional(), alg: z.string().optional() }))
+    .describe('With which its tokens are verified at the moment'),
+  fetchedAt: time.optional(),
+});
+/** An issuer of tokens as operators want to see it. */
+export type IdentityProviderStatus = Readonly<z.infer<typeof identityProviderStatusSchema>>;
+
 const snapshotStatusSchema = z.object({
   version: z.string(),
   models: z.number().int(),
@@ -84,6 +108,7 @@ export const statusReportSchema = z
         circuit: circuitSchema.optional().describe('Absent while Redis is away'),
       }),
     ),
+    identityProviders: z.array(identityProviderStatusSchema),
     envoys: z.array(envoyStatusSchema),
     workers: z.array(workerStatusSchema),
     stores: z.array(storeStatusSchema),
@@ -106,6 +131,7 @@ export interface StatusSource {
     readonly warnings: readonly ConfigIssue[];
   };
   providers(): readonly ProviderStatus[];
+  identityProviders(): readonly IdentityProviderStatus[];
   envoys(): readonly EnvoyStatus[];
   workers(): readonly WorkerStatus[];
   stores(): Promise<readonly StoreStatus[]>;

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { LoggedRequest, RequestLog } from '../../core/ledger.ts';
-import { requestViewSchema, type RequestView } from '../contract/requests.ts';
+import { requestViewSchema, type RequestView } from '../contract.ts';
 import { AdminError } from '../errors.ts';
 import { defineRoute, type Route } from '../router.ts';
 

@@ -25,7 +25,8 @@ export function revocationRoutes(revocations: RevocationService): readonly Route
       method: 'POST',
       path: '/api/v1/revocations',
       permission: 'tokens:revoke',
-      summary: 'Revoke a token by its jti, or those of a user or an identity provider, on every worker at once',
+      summary:
+        'Revoke a token by its jti, or those of a user or an identity provider, on every worker at once',
       tag: 'revocations',
       body: revokeTokensSchema,
       response: revocationViewSchema,

@@ -1,4 +1,10 @@
-import { editUserSchema, listUsersSchema, userIdSchema, userListSchema, userViewSchema } from '../contract.ts';
+import {
+  editUserSchema,
+  listUsersSchema,
+  userIdSchema,
+  userListSchema,
+  userViewSchema,
+} from '../contract.ts';
 import { defineRoute, type Route } from '../router.ts';
 import type { UserService } from '../user-service.ts';
 

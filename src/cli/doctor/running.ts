@@ -73,7 +73,7 @@ export async function checkControlPlane(
 }
 
 function statusChecks(status: ShownStatus): Check[] {
-  const { version, snapshot, configuration, providers, envoys, workers, stores } = status;
+  const { version, snapshot, configuration, providers, identityProviders, envoys, workers, stores } = status;
   return [
     ok('control', `Limen ${version} on Node ${status.node.replace(/^v/, '')}`),
     snapshot
@@ -84,6 +84,7 @@ function statusChecks(status: ShownStatus): Check[] {
     ),
     ...configuration.warnings.map((issue) => warning('configuration', formatIssue(issue))),
     ...providers.map(providerCheck),
+    ...identityProviders.map(identityProviderCheck),
     ...envoyChecks(envoys),
     ...workerChecks(workers, snapshot?.version),
     ...stores.map(({ name, healthy, version: storeVersion, problem: what }) =>
@@ -113,6 +114,30 @@ function providerCheck(provider: ShownStatus['providers'][number]): Check {
     );
   if (credential === 'none') return ok(label, `${lead}, no credential`);
   return ok(label, `${lead}, ${expiresAt === undefined ? 'credential ready' : `access token${until}`}`);
+}
+
+function identityProviderCheck(entry: ShownStatus['identityProviders'][number]): Check {
+  const { name, issuer, source, enabled, keySource, reachable, problem: why, keys, fetchedAt } = entry;
+  const label = `identity provider ${name}`;
+  const lead = `${issuer}, from the ${source}`;
+  if (!enabled) return off(label, `${lead}: switched off, its tokens are refused`);
+  const fix =
+    keySource === 'sharedSecret'
+      ? 'set its variable where the control plane runs, or correct its sharedSecret'
+      : 'correct its issuer or jwksUri, or the way there (LIMEN_ALLOWED_FETCH_RANGES for private addresses); it is tried again by itself';
+  if (keys.length === 0) {
+    if (why !== undefined) return problem(label, `${lead}: its tokens are refused: ${why}`, fix);
+    return warning(
+      label,
+      `${lead}: its keys are on their way`,
+      'wait a second; if it stays, look at the log',
+    );
+  }
+  const known = `${keys.length} ${keys.length === 1 ? 'key' : 'keys'}`;
+  const since = fetchedAt === undefined ? '' : ` of ${new Date(fetchedAt).toISOString()}`;
+  if (reachable === false && why !== undefined)
+    return warning(label, `${lead}: ${known}${since} are in use, but no new ones are to be had: ${why}`, fix);
+  return ok(label, `${lead}, ${known}${since}`);
 }
 
 function envoyChecks(envoys: ShownStatus['envoys']): Check[] {

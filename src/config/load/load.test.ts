@@ -2,6 +2,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { KINDS } from '../resources/index.ts';
 import { formatIssue } from './issue.ts';
 import { loadConfig, parseResources } from './load.ts';
 import { LARGEST_FILE_BYTES } from './read-files.ts';
@@ -65,7 +66,7 @@ describe('parseResources', () => {
     [
       'an unknown kind, with the nearest',
       PROVIDER.replace('kind: Provider', 'kind: Provder'),
-      'limen.yaml:2:7 kind: "Provder" is no kind; did you mean Provider? Allowed: Gateway, Provider, Model, ApiKey',
+      `limen.yaml:2:7 kind: "Provder" is no kind; did you mean Provider? Allowed: ${KINDS.join(', ')}`,
     ],
     [
       'a missing field',
@@ -75,7 +76,7 @@ describe('parseResources', () => {
     [
       'a missing kind',
       PROVIDER.replace('kind: Provider\n', ''),
-      'limen.yaml:1:1 kind: is missing; one of Gateway, Provider, Model, ApiKey',
+      `limen.yaml:1:1 kind: is missing; one of ${KINDS.join(', ')}`,
     ],
     [
       'a wrong API version',
@@ -175,7 +176,7 @@ describe('parseResources', () => {
 
   it('survives an alias inside its own anchor', () => {
     expect(problems('a: &a {b: *a}\n')).toEqual([
-      'limen.yaml:1:1 kind: is missing; one of Gateway, Provider, Model, ApiKey',
+      `limen.yaml:1:1 kind: is missing; one of ${KINDS.join(', ')}`,
     ]);
   });
 

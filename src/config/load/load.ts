@@ -17,7 +17,7 @@ export interface LoadResult {
 }
 
 /** Kinds that refer to others or are referred to by name: a clash is shown at its very field. */
-const KINDS_WITH_REFERENCES: ReadonlySet<string> = new Set(['Gateway', 'Model', 'Provider']);
+const KINDS_WITH_REFERENCES: ReadonlySet<string> = new Set(['Gateway', 'LimitPolicy', 'Model', 'Provider']);
 
 /** Reads the resources out of texts, wherever these came from; all issues of all texts. */
 export function parseResources(

@@ -4,7 +4,12 @@ import { resourceSchema, secretSourceSchema } from './common.ts';
 
 const apiKeySpecSchema = z.strictObject({
   user: z.string().min(1).max(256).describe('Whose key this is; stands in every row'),
-  team: z.string().min(1).max(256).optional().describe('Stands in every row too; default: the team of its user'),
+  team: z
+    .string()
+    .min(1)
+    .max(256)
+    .optional()
+    .describe('Stands in every row too; default: the team of its user'),
   tenant: z.string().min(1).max(256).optional().describe('Whose credentials and limits it uses'),
   description: z.string().max(1024).optional().describe('For your own use'),
   secret: z
@@ -38,7 +43,11 @@ const apiKeySpecSchema = z.strictObject({
     .max(1000)
     .optional()
     .describe('Tools (server__tool) it may use, * as wildcard; default: all'),
-  scopes: z.array(z.string().min(1).max(256)).max(100).optional().describe('Scopes that it fulfils; default: none'),
+  scopes: z
+    .array(z.string().min(1).max(256))
+    .max(100)
+    .optional()
+    .describe('Scopes that it fulfils; default: none'),
   permissions: z
     .array(z.enum(PERMISSIONS))
     .optional()

@@ -39,15 +39,15 @@ const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'];
 
 const publicKeySchema = z
   .looseObject({
-    kty: z.enum(['RSA', 'EC', 'OKP']),
-    kid: z.string().min(1).max(256).optional(),
-    alg: z.string().optional(),
-    use: z.string().optional(),
-    crv: z.string().optional(),
-    n: z.string().optional(),
-    e: z.string().optional(),
-    x: z.string().optional(),
-    y: z.string().optional(),
+    kty: z.enum(['RSA', 'EC', 'OKP']).describe('Kind of key'),
+    kid: z.string().min(1).max(256).optional().describe('Name of the key, as tokens give it'),
+    alg: z.string().optional().describe('Algorithm that it is for'),
+    use: z.string().optional().describe('sig, where it is for signatures'),
+    crv: z.string().optional().describe('Curve: P-256 or Ed25519'),
+    n: z.string().optional().describe('RSA: modulus'),
+    e: z.string().optional().describe('RSA: exponent'),
+    x: z.string().optional().describe('Curves: x'),
+    y: z.string().optional().describe('Curves: y'),
   })
   .refine(
     (key) => !PRIVATE_MEMBERS.some((member) => member in key),
@@ -84,7 +84,7 @@ const identityProviderSpecSchema = z
         'Where its public keys are, for an issuer without a discovery document; default: what issuer/.well-known/openid-configuration says, or else issuer/.well-known/oauth-authorization-server',
       ),
     jwks: z
-      .strictObject({ keys: z.array(publicKeySchema).min(1).max(50) })
+      .strictObject({ keys: z.array(publicKeySchema).min(1).max(50).describe('Public keys (RFC 7517)') })
       .optional()
       .describe('Its public keys themselves, which are never fetched'),
     sharedSecret: secretSourceSchema

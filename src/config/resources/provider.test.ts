@@ -30,6 +30,22 @@ describe('the schema of Provider', () => {
         },
       },
     ],
+    [
+      {
+        type: 'bedrock',
+        region: 'us-east-1',
+        tenants: { acme: { credential: { accessKeyId: { env: 'A' }, secretAccessKey: { env: 'B' } } } },
+        tenantsOnly: true,
+        identityHeaders: true,
+      },
+    ],
+    [
+      {
+        type: 'openai',
+        subjectAsUser: true,
+        tenants: { acme: { credential: { env: 'K' }, baseUrl: 'https://a.example/v1' } },
+      },
+    ],
   ])('takes %j', (spec) => {
     expect(problemsOf(spec)).toEqual([]);
   });
@@ -46,6 +62,10 @@ describe('the schema of Provider', () => {
     [
       { type: 'vertex', location: 'global' },
       'spec.project: is missing; type vertex needs the ID of a Google Cloud project',
+    ],
+    [
+      { type: 'gemini', subjectAsUser: true },
+      'spec.subjectAsUser: true is not allowed; only for type openai, azure-openai, openai-compatible, anthropic',
     ],
     [{ type: 'bedrock' }, 'spec.region: is missing; type bedrock needs a region of AWS such as us-east-1'],
     [
@@ -94,5 +114,24 @@ describe('the schema of Provider', () => {
     const problems = problemsOf({ type: 'bedrock', region: 'us-east-1', credential });
     expect(problems).not.toEqual([]);
     expect(problems.join()).not.toContain('very-secret');
+  });
+});
+
+describe('the tenants of a Provider', () => {
+  const credential = { env: 'KEY' };
+  it.each([
+    ['a metadata service', { acme: { credential, baseUrl: 'http://169.254.169.254/v1' } }, 'baseUrl'],
+    ['a password in its URL', { acme: { credential, baseUrl: 'https://a:b@c.example' } }, 'baseUrl'],
+    ['no credential', { acme: {} }, 'credential'],
+    [
+      'parts of an access key',
+      { acme: { credential: { accessKeyId: credential, secretAccessKey: credential } } },
+      'bedrock',
+    ],
+    ['a name with the separator', { 'a@b': { credential } }, 'tenants'],
+    ['a name with a slash', { 'a/b': { credential } }, 'tenants'],
+    ['a name that sealing takes for a secret', { credential: { credential } }, 'tenants'],
+  ])('may not have %s', (_case, tenants, word) => {
+    expect(problemsOf({ type: 'openai', tenants }).join()).toContain(word);
   });
 });

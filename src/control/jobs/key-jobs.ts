@@ -8,7 +8,7 @@ const DAY_MS = 86_400_000;
 /** Days before its expiry at which a key is warned of; the fewest first. */
 const WARNING_DAYS = [1, 7, 30] as const;
 /** How long a deleted key can be restored. */
-export const PURGE_AFTER_DAYS = 30;
+export const PURGE_AFTER_MS = 30 * DAY_MS;
 const INACTIVE_AT_ONCE = 1000;
 /** Who did it, in the record of changes. */
 const ACTOR = 'limen';
@@ -16,12 +16,10 @@ const ACTOR = 'limen';
 export interface KeyJobsOptions {
   readonly keys: VirtualKeyStore;
   readonly events: EventLog;
-  /** A key was changed: workers are to be told. */
-  readonly onChanged: (id: string) => void;
 }
 
 /** What time does to virtual keys. */
-export function keyJobs({ keys, events, onChanged }: KeyJobsOptions): readonly Job[] {
+export function keyJobs({ keys, events }: KeyJobsOptions): readonly Job[] {
   return [
     {
       name: 'key expiry warnings',
@@ -40,7 +38,6 @@ export function keyJobs({ keys, events, onChanged }: KeyJobsOptions): readonly J
         for (const key of inactive) {
           const reason = `not used for ${key.inactivityDays} days`;
           await keys.revoke(key.id, now, ACTOR, reason);
-          onChanged(key.id);
           await events.record([inactivityEvent(key, reason, now)]);
         }
         return inactive.length;
@@ -54,7 +51,7 @@ export function keyJobs({ keys, events, onChanged }: KeyJobsOptions): readonly J
     {
       name: 'purge of deleted keys',
       everyMs: HOUR_MS,
-      run: (now) => untilNone(() => keys.purgeDeleted(now - PURGE_AFTER_DAYS * DAY_MS, ACTOR)),
+      run: (now) => untilNone(() => keys.purgeDeleted(now - PURGE_AFTER_MS, ACTOR)),
     },
   ];
 }

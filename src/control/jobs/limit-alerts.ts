@@ -1,6 +1,5 @@
 import type { EventLog, LimenEvent } from '../../core/events.ts';
 import { NANO_USD, type LimitAlert, type LimitBook } from '../../core/limits.ts';
-import type { Logger } from '../../telemetry/logger.ts';
 import type { Job } from './runner.ts';
 
 const EVERY_MS = 15_000;
@@ -10,7 +9,7 @@ export interface LimitAlertsOptions {
   readonly limits: Pick<LimitBook, 'alerts' | 'acknowledge'>;
   readonly events: EventLog;
   readonly observer: { limitAlert(rule: string, percent: number): void };
-  readonly logger: Pick<Logger, 'warn'>;
+  readonly logger: { warn(detail: object, message: string): void };
 }
 
 /** Thresholds of limits that were crossed, out of the store of limits and into events, log and metrics: each once. */

@@ -13,9 +13,11 @@ export function inspectChatRequest(body: Buffer): RequestInspection {
   const topLevel = scanTopLevel(body, GUARDED_MEMBERS);
   const model = readModel(body, topLevel);
   const stream = readOptionalBoolean(body, topLevel, 'stream') ?? false;
-  const maxOutputTokens =
-    readOptionalInteger(body, topLevel, 'max_completion_tokens') ??
-    readOptionalInteger(body, topLevel, 'max_tokens');
+  // Servers differ in which of the two they take: the larger one is the bound.
+  const limits = ['max_completion_tokens', 'max_tokens'].flatMap(
+    (name) => readOptionalInteger(body, topLevel, name) ?? [],
+  );
+  const maxOutputTokens = limits.length === 0 ? undefined : Math.max(...limits);
   const candidateCount = readOptionalInteger(body, topLevel, 'n') ?? 1;
   const options = readMember(body, topLevel, 'stream_options');
   if (options !== undefined && options !== null && !isObject(options)) {

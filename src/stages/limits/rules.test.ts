@@ -52,11 +52,15 @@ describe('rulesFor', () => {
 
   it('looks at a handful of 2,000 rules, in microseconds', () => {
     const limits = [
-      ...Array.from({ length: 1000 }, (_, index) => rule(`u${index}`, { match: { users: [`user-${index}`] } })),
+      ...Array.from({ length: 1000 }, (_, index) =>
+        rule(`u${index}`, { match: { users: [`user-${index}`] } }),
+      ),
       ...Array.from({ length: 700 }, (_, index) =>
         rule(`t${index}`, { match: { teams: [`team-${index}`], models: ['f*'] } }),
       ),
-      ...Array.from({ length: 290 }, (_, index) => rule(`g${index}`, { match: { groups: [`group-${index}`] } })),
+      ...Array.from({ length: 290 }, (_, index) =>
+        rule(`g${index}`, { match: { groups: [`group-${index}`] } }),
+      ),
       ...Array.from({ length: 10 }, (_, index) => rule(`p${index}`, { match: { users: [`${index}*`] } })),
     ];
     const snapshot = snapshotOf(limits);

@@ -64,13 +64,14 @@ if redis.call('GET', KEYS[8]) == ARGV[4] then return {} end
 if redis.call('XLEN', KEYS[1]) + (#ARGV - 5) / 5 > tonumber(ARGV[1]) then return -1 end
 redis.call('SET', KEYS[8], ARGV[4], 'PX', ${BATCH_KEPT_MS})
 local problems = {}
+local function attempt(action, ...)
+  local done, result = pcall(action, ...)
+  if done then return result end
+  problems[#problems + 1] = tostring(type(result) == 'table' and result.err or result)
+end
 for index = 6, #ARGV, 5 do
   local kind, id, charges = ARGV[index], ARGV[index + 2], ARGV[index + 4]
-  local charged, overrun = pcall(settleLimits, id, charges, kind == 'row')
-  if not charged then
-    problems[#problems + 1] = tostring(type(overrun) == 'table' and overrun.err or overrun)
-    overrun = {}
-  end
+  local overrun = attempt(settleLimits, id, charges, kind == 'row') or {}
   if #overrun > 0 then
     redis.call('XADD', KEYS[1], '*', kind, ARGV[index + 1], 'overrun', cjson.encode(overrun))
   else
@@ -87,6 +88,7 @@ for index = 6, #ARGV, 5 do
     if kind == 'row' then giveBack(verdict ~= 'none' and provider or nil, request) end
   end
 end
+for _, counter in pairs(touched) do attempt(writeSettled, counter) end
 return problems`;
 }
 
@@ -143,7 +145,7 @@ export function createLedgerScripts(clock = NOW) {
      *
      * Returns the intent's id (empty where too many are open, or a rule refused), the kept answer or nil, for each
      * provider the ms to keep away from it (nothing where all are well), the tokens of output, and of each check
-     * verdict, used, held, reserved, ms to its reset and the number of its period (nothing where too many intents
+     * verdict, used, held, reserved, ms to its reset, the number of its period and 1 where it is to be settled (nothing where too many intents
      * are open: then no rule was looked at). A circuit whose time is over answers 0 to one request, its probe, and
      * the others wait for that. Where a rule refused, nothing was written at all, but that lapsed reservations were freed.
      */

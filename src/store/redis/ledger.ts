@@ -138,12 +138,12 @@ export class RedisLedger implements Ledger {
     // A rule that refused has been looked at; where too many are open, none was.
     const full = intentId === '' && verdicts.length === 0;
     if (full) this.#observer.admitFailed('full');
-    const cut = Number(output) < request.outputTokens;
+    const cut = intentId !== '' && Number(output) < request.outputTokens;
     return {
       intentId,
       open: openOf(waits, providers),
-      limits: verdicts.map(({ period: _, ...outcome }) => outcome),
-      holds: intentId === '' ? [] : holdsOf(request.limits, verdicts),
+      limits: verdicts.map(({ outcome }) => outcome),
+      holds: holdsOf(request.limits, verdicts),
       storeAway: full,
       ...(cut ? { outputTokens: Number(output) } : {}),
       ...(Buffer.isBuffer(found) ? { found } : {}),

@@ -26,13 +26,13 @@ export class RedisLimitBook implements LimitBook {
   }: Parameters<LimitBook['usage']>[0]): Promise<readonly LimitUsage[]> {
     // A page may come twice where the index grows meanwhile.
     const found = new Map<string, LimitUsage>();
-    let cursor = '';
+    let cursor: string | undefined;
     while (cursor !== '0' && found.size < limit) {
       const reply = list(await this.#page(LIMIT_USAGE, cursor, rule, subject));
-      cursor = String(reply[0] ?? '0');
+      cursor = text(reply[0]) || '0';
       for (const one of reply.slice(1)) {
         const fields = list(one);
-        found.set(String(fields[9]), usageOf(fields));
+        found.set(text(fields[9]), usageOf(fields));
       }
     }
     return [...found.values()].slice(0, limit);
@@ -40,22 +40,23 @@ export class RedisLimitBook implements LimitBook {
 
   async reset(rule: string, subject: string): Promise<number> {
     let counters = 0;
-    let cursor = '';
+    let cursor: string | undefined;
     while (cursor !== '0') {
       const reply = list(await this.#page(LIMIT_RESET, cursor, rule, subject));
-      cursor = String(reply[0] ?? '0');
+      cursor = text(reply[0]) || '0';
       counters += Number(reply[1] ?? 0);
     }
     return counters;
   }
 
-  #page(script: typeof LIMIT_USAGE, cursor: string, rule: string, subject: string): Promise<unknown> {
+  #page(
+    script: typeof LIMIT_USAGE,
+    cursor: string | undefined,
+    rule: string,
+    subject: string,
+  ): Promise<unknown> {
     const [itsRule = '', itsSubject = ''] = whoOf({ rule, subject }).split(SEPARATOR);
-    return script.run(
-      this.#redis,
-      [this.#keys.counters],
-      [cursor === '' ? '0' : cursor, PAGE, itsRule, itsSubject],
-    );
+    return script.run(this.#redis, [this.#keys.counters], [cursor ?? '0', PAGE, itsRule, itsSubject]);
   }
 
   async alerts(limit: number): Promise<readonly { readonly id: string; readonly alert: LimitAlert }[]> {
@@ -74,15 +75,19 @@ function list(value: unknown): readonly unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-function unitOf(text: unknown): LimitUnit {
-  return UNITS.find((unit) => unit === text) ?? 'requests';
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+function unitOf(name: unknown): LimitUnit {
+  return UNITS.find((unit) => unit === name) ?? 'requests';
 }
 
 function usageOf(one: readonly unknown[]): LimitUsage {
   const [rule, subject, unit, limit, used, reserved, overrun, periodStart, resetsAt] = one;
   return {
-    rule: String(rule),
-    subject: String(subject),
+    rule: text(rule),
+    subject: text(subject),
     unit: unitOf(unit),
     limit: Number(limit),
     used: Number(used),

@@ -49,10 +49,13 @@ export function encodeChecks(checks: readonly LimitCheck[]): string {
   );
 }
 
-/** What the script found of one check, and the calendar period that it was in. */
-export interface Verdict extends LimitOutcome {
+/** What the script found of one check. */
+export interface Verdict {
+  readonly outcome: LimitOutcome;
   /** Place in the `starts` of the check; 0 for windows. */
   readonly period: number;
+  /** The request may come to be charged to it. */
+  readonly settles: boolean;
 }
 
 const OUTCOMES: readonly LimitOutcome['outcome'][] = [
@@ -67,31 +70,33 @@ const OUTCOMES: readonly LimitOutcome['outcome'][] = [
 export function readVerdicts(reply: unknown): readonly Verdict[] {
   if (!Array.isArray(reply)) return [];
   return reply.map((found: unknown) => {
-    const [word, used, held, reserved, resetMs, period]: readonly unknown[] = Array.isArray(found)
+    const [word, used, held, reserved, resetMs, period, settles]: readonly unknown[] = Array.isArray(found)
       ? found
       : [];
     return {
-      // What cannot be read lets nobody through.
-      outcome: OUTCOMES.find((outcome) => outcome === String(word)) ?? 'refused',
-      used: Number(used),
-      held: Number(held),
-      reserved: Number(reserved),
-      resetMs: Number(resetMs),
+      outcome: {
+        // What cannot be read lets nobody through.
+        outcome: OUTCOMES.find((outcome) => outcome === String(word)) ?? 'refused',
+        used: Number(used),
+        held: Number(held),
+        reserved: Number(reserved),
+        resetMs: Number(resetMs),
+      },
       period: Number(period),
+      settles: settles === 1,
     };
   });
 }
 
-/** What goes along with the request: nothing of rules that have counted it, or whose provider it may not go to. */
+/** What goes along with the request: nothing of rules that have counted it, or whose providers it may not go to. */
 export function holdsOf(checks: readonly LimitCheck[], verdicts: readonly Verdict[]): readonly LimitHold[] {
-  if (verdicts.some(({ outcome }) => outcome === 'refused')) return [];
   return checks.flatMap((check, index): LimitHold[] => {
     const verdict = verdicts[index];
-    if (verdict === undefined || verdict.outcome === 'left out' || kindOf(check) === 'count') return [];
+    if (verdict?.settles !== true) return [];
     const { rule, subject, unit, limit, span, providers, alerts } = check;
     const name = named(check.counter);
     const bound = providers === undefined ? {} : { providers };
-    const common = { rule, subject, unit, limit, reserved: verdict.reserved, alerts, ...bound };
+    const common = { rule, subject, unit, limit, reserved: verdict.outcome.reserved, alerts, ...bound };
     if (span.kind === 'window') {
       const window = span.milliseconds;
       return [{ ...common, counter: `${name}/w${window}`, window }];

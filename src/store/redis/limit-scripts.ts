@@ -83,13 +83,15 @@ local function list(counter, who, ttl)
 end
 local function write(counter, rule)
   local about = string.format('%s %.0f %.0f', rule.unit, rule.limit, rule.ends)
-  local span = counter.window > 0 and counter.window + counter.length or rule.ends - now + ${CALENDAR_GRACE_MS}
-  local ttl = math.max(span, 2 * LEASE) + ${GRACE_MS}
   if #counter.aged > 0 then redis.call('HDEL', counter.key, unpack(counter.aged)) end
-  redis.call('HSET', counter.key, 'head', counter.head or 0, 'settled', counter.settled,
-    'reserved', counter.reserved, 'about', about)
-  redis.call('PEXPIRE', counter.key, ttl)
-  if counter.about ~= about then list(counter, rule.who, ttl) end
+  redis.call('HSET', counter.key, 'settled', counter.settled, 'reserved', counter.reserved)
+  if #counter.aged > 0 or counter.about ~= about then
+    local span = counter.window > 0 and counter.window + counter.length or rule.ends - now + ${CALENDAR_GRACE_MS}
+    local ttl = math.max(span, 2 * LEASE) + ${GRACE_MS}
+    redis.call('HSET', counter.key, 'head', counter.head or 0, 'about', about)
+    redis.call('PEXPIRE', counter.key, ttl)
+    if counter.about ~= about then list(counter, rule.who, ttl) end
+  end
   counter.aged, counter.about = {}, about
 end
 local function charge(counter, amount, rule)
@@ -222,9 +224,11 @@ local function decide(checks, providers, asked)
     elseif check.cuts and missingFor(check, asked) > 0 then
       verdict = 'cut'
     end
-    check.reserved = (refused or isLeftOut(check, leftOut)) and 0 or needOf(check, output)
+    local spared = refused or isLeftOut(check, leftOut)
+    local settles = not spared and (check.kind == 'hard' or check.kind == 'soft')
+    check.reserved = spared and 0 or needOf(check, output)
     found[#found + 1] = { verdict, check.counter.settled, check.counter.reserved, check.reserved,
-      resetOf(check.counter, check.missing, check.ends), check.period }
+      resetOf(check.counter, check.missing, check.ends), check.period, settles and 1 or 0 }
   end
   return { output = output, refused = refused, leftOut = leftOut, found = found }
 end
@@ -254,26 +258,45 @@ end`;
 /**
  * Lua of the settlement. `charges` are as limit-codec.ts writes them. A row gives back what is left of its
  * reservation, a failed try takes its amount out of it. What no reservation covers is counted, and returned as the
- * rules that it overran.
+ * rules that it overran. The rows of a batch share counters: `writeSettled` writes each once, at the end.
  */
 export const SETTLE_LIMITS = `
+local touched = {}
+local function counterOf(name)
+  touched[name] = touched[name] or look(name)
+  return touched[name]
+end
 local function settleLimits(id, charges, ends)
   local held = id ~= '' and heldBy(id) or {}
   local before, overrun = next(held), {}
-  if ends then release(id) end
+  if before and ends then
+    for name, amount in pairs(held) do
+      local counter = counterOf(name)
+      counter.reserved = math.max(0, counter.reserved - amount)
+    end
+    redis.call('HDEL', RESERVATIONS, id)
+  end
   for _, rule in ipairs(charges ~= '' and cjson.decode(charges) or {}) do
+    local counter = counterOf(rule.name)
     local covered = math.min(held[rule.name] or 0, rule.amount)
     if covered > 0 then
       held[rule.name] = held[rule.name] - covered
-      if not ends then free(rule.name, covered) end
+      if not ends then counter.reserved = math.max(0, counter.reserved - covered) end
     end
-    local counter = look(rule.name)
-    charge(counter, rule.amount, rule)
+    counter.rule, counter.added = rule, (counter.added or 0) + rule.amount
     if rule.reserved and rule.amount > covered then
-      redis.call('HSET', counter.key, 'overrun', counter.overrun + rule.amount - covered)
+      counter.beyond = (counter.beyond or 0) + rule.amount - covered
       overrun[#overrun + 1] = string.match(rule.who, '^[^\\31]*')
     end
   end
   if before and not ends then redis.call('HSET', RESERVATIONS, id, cmsgpack.pack(held)) end
   return overrun
+end
+local function writeSettled(counter)
+  if counter.added then
+    charge(counter, counter.added, counter.rule)
+    if counter.beyond then redis.call('HSET', counter.key, 'overrun', counter.overrun + counter.beyond) end
+  elseif counter.about then
+    redis.call('HSET', counter.key, 'reserved', counter.reserved)
+  end
 end`;

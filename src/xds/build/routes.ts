@@ -115,7 +115,6 @@ function decidedRoute(
  * the longest time of its answer, where there is one. No second try: nobody has kept what was sent.
  */
 function backendRoute(gateway: SnapshotGateway): ProtoMessage {
-  const { streamIdleSeconds, requestSeconds } = gateway.timeouts;
   return {
     name: BACKEND_ROUTE,
     match: { prefix: '/', dynamic_metadata: [decidedFor(BACKEND_ROUTE)] },
@@ -123,18 +122,28 @@ function backendRoute(gateway: SnapshotGateway): ProtoMessage {
       cluster_header: CLUSTER_HEADER,
       auto_host_rewrite: true,
       timeout: duration(0),
-      idle_timeout: duration(Math.max(streamIdleSeconds, requestSeconds)),
+      idle_timeout: backendIdle(gateway),
     },
   };
 }
 
-/** Where requests to other services wait for their decision. What is allowed for the whole stream is said here. */
-function undecidedBackendRoute(): ProtoMessage {
+/** Nobody knows whether a service thinks before it answers or in the middle of it. */
+function backendIdle({ timeouts: { streamIdleSeconds, requestSeconds } }: SnapshotGateway): string {
+  return duration(Math.max(streamIdleSeconds, requestSeconds));
+}
+
+/**
+ * Where requests to other services wait for their decision. What is allowed for the whole stream is said here, and how
+ * long it may be silent: Envoy starts that timer anew when something passes, and not when another route is chosen. A
+ * worker that is silent is found by the filter's message timeout.
+ */
+function undecidedBackendRoute(gateway: SnapshotGateway): ProtoMessage {
   return {
     name: 'front/backends',
     match: { path_separated_prefix: BACKENDS_PATH },
     route: {
       ...answeredByEnvoy('SERVICE_UNAVAILABLE'),
+      idle_timeout: backendIdle(gateway),
       // Which of them takes WebSockets, the front leg knows.
       upgrade_configs: [{ upgrade_type: 'websocket' }],
     },
@@ -236,7 +245,7 @@ function corsPolicy(gateway: SnapshotGateway): ProtoMessage {
         allow_origin_string_match: allowOrigins.map((origin) =>
           origin === '*' ? { safe_regex: { regex: '.*' } } : { exact: origin },
         ),
-        allow_methods: 'GET, POST, DELETE, OPTIONS',
+        allow_methods: 'GET, POST, PUT, PATCH, DELETE, OPTIONS',
         // Clients send headers of their own making (x-stainless-…); the star stands for all but authorization, and
         // is enough because no answer allows the browser's own credentials.
         allow_headers: 'authorization, *',
@@ -279,7 +288,7 @@ export function gatewayRoutes(gateway: SnapshotGateway, capabilities: EnvoyCapab
           },
           ...routeKinds(capabilities).map((kind) => decidedRoute(kind, gateway, capabilities)),
           backendRoute(gateway),
-          undecidedBackendRoute(),
+          undecidedBackendRoute(gateway),
           ...FRONT_PATHS.map((match) => ({
             name: 'front',
             match,

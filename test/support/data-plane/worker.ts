@@ -1,18 +1,24 @@
 import { createHash } from 'node:crypto';
-import type { UserRecord } from '../../../src/core/access.ts';
+import { setTimeout } from 'node:timers/promises';
+import type { Directory, IssuerKeys, Revocation, UserRecord } from '../../../src/core/access.ts';
 import type { EnvoyCapabilities } from '../../../src/core/capabilities.ts';
-import { LimenError } from '../../../src/core/errors.ts';
 import type { Admission, FailedAttempt, Intent, Ledger } from '../../../src/core/ledger.ts';
 import type { Snapshot, VirtualKey } from '../../../src/core/snapshot.ts';
 import type { VerifiedToken } from '../../../src/core/verified-token.ts';
 import { loadProcessorProtocol } from '../../../src/envoy-protocol/codecs.ts';
 import type { AccessLogEntry } from '../../../src/ledger/access-log-entry.ts';
+import { createAccessLogHandler } from '../../../src/ledger/access-log.ts';
+import { OutputEstimator } from '../../../src/ledger/estimator.ts';
 import { FrontPipeline } from '../../../src/pipeline/front.ts';
 import { readAccessLogEntry } from '../../../src/processor/access-log.ts';
 import { ProcessorServer } from '../../../src/processor/server.ts';
 import { TryLog } from '../../../src/processor/try-log.ts';
+import { createTokenVerifier } from '../../../src/tokens/verifier.ts';
 import { createReasoningCarriers } from '../../../src/vault/reasoning-carrier.ts';
 import { KeptInMemory } from './kept-in-memory.ts';
+
+/** How long the key of an issuer is waited for. */
+const SLOW_TOKEN_MS = 300;
 
 /** A virtual key of a test, in clear. */
 export interface TestKey extends Omit<VirtualKey, 'hash'> {
@@ -26,6 +32,9 @@ export interface WorkerState {
   readonly users?: readonly UserRecord[] | undefined;
   /** Tokens that are taken for verified, by their text. */
   readonly tokens?: Readonly<Record<string, VerifiedToken>> | undefined;
+  /** With which all other tokens are verified; a change reaches requests that wait for a key. */
+  readonly issuerKeys?: readonly IssuerKeys[] | undefined;
+  readonly revocations?: readonly Revocation[] | undefined;
   /** What the ledger answers to every request, beside what it finds; absent: that no rule applies. */
   readonly admission?: ScriptedAdmission | undefined;
 }
@@ -73,9 +82,12 @@ export class TestWorker {
   #keys = new Map<string, VirtualKey>();
   #users = new Map<string, UserRecord>();
   #tokens = new Map<string, VerifiedToken>();
+  #issuerKeys = new Map<string, IssuerKeys>();
+  #revocations: readonly Revocation[] = [];
+  #generation = 0;
   #admission: ScriptedAdmission | undefined;
 
-  private constructor(options: WorkerOptions) {
+  private constructor(options: WorkerOptions, real: Ledger | undefined) {
     const { report } = options;
     const protocol = loadProcessorProtocol();
     const kept = new KeptInMemory();
@@ -83,31 +95,47 @@ export class TestWorker {
     const ledger: Ledger = {
       admit: (request) => {
         report({ kind: 'admit', intent: request.intent });
+        if (real !== undefined) return real.admit(request);
         admitted += 1;
         const intentId = `intent-${String(admitted)}`;
         const nothing = { intentId, open: new Map(), limits: [], holds: [], storeAway: false };
         return Promise.resolve({ ...nothing, ...kept.admit(request), ...this.#admission });
       },
-      recordAttempts: (attempts) => report({ kind: 'attempts', attempts }),
-      settle: () => undefined,
-      renew: () => undefined,
+      recordAttempts: (attempts) => {
+        report({ kind: 'attempts', attempts });
+        real?.recordAttempts(attempts);
+      },
+      settle: (settlement) => real?.settle(settlement),
+      renew: (intentIds) => real?.renew(intentIds),
     };
+    const observer = { requestSettled: () => undefined, requestUnidentified: () => undefined };
+    const onEntry = createAccessLogHandler({ ledger, observer, estimator: new OutputEstimator() });
     const reasoningCarrierFor = createReasoningCarriers(REASONING_KEY, 'the test');
+    const generation = (): number => this.#generation;
+    const directory: Directory = {
+      key: (hash) => this.#keys.get(hash),
+      user: (id) => this.#users.get(id),
+      issuerKeys: (provider) => this.#issuerKeys.get(provider),
+      revocation: (kind, value) => this.#revocations.find((one) => one.kind === kind && one.value === value),
+      get generation() {
+        return generation();
+      },
+    };
+    const verifier = createTokenVerifier({
+      directory,
+      reports: { keyMissing: () => undefined },
+      now: Date.now,
+    });
     const front = new FrontPipeline({
       snapshot: () => this.#snapshots[0],
-      directory: {
-        key: (hash) => this.#keys.get(hash),
-        user: (id) => this.#users.get(id),
-        issuerKeys: () => undefined,
-        revocation: () => undefined,
-        generation: 0,
-      },
-      // A test's token is known by its text alone: three parts with dots between.
+      directory,
+      // A test's own token is known by its text alone: three parts with dots between.
       tokens: {
-        verify: (token) => {
+        verify: (token, snapshot) => {
           const verified = this.#tokens.get(token);
-          if (verified === undefined) throw new LimenError('invalid_token', 'This token is not valid here.');
-          return Promise.resolve(verified);
+          if (verified === undefined) return verifier.verify(token, snapshot);
+          // One that begins so waits for the key of its issuer.
+          return token.startsWith('slow.') ? setTimeout(SLOW_TOKEN_MS, verified) : Promise.resolve(verified);
         },
       },
       reports: { keyUsed: () => undefined, userSeen: () => undefined },
@@ -143,7 +171,9 @@ export class TestWorker {
           const failed = tries.read(raw);
           if (failed.length > 0) ledger.recordAttempts(failed);
           const entry = readAccessLogEntry(raw, protocol);
-          if (entry !== undefined) report({ kind: 'entry', entry });
+          if (entry === undefined) continue;
+          onEntry(entry);
+          report({ kind: 'entry', entry });
         }
       },
       onAnswer: ({ status, error }) => report({ kind: 'answer', status, code: error?.code }),
@@ -151,8 +181,9 @@ export class TestWorker {
     });
   }
 
-  static async start(options: WorkerOptions): Promise<TestWorker> {
-    const worker = new TestWorker(options);
+  /** @param ledger in the place of the one that only notes what it is told */
+  static async start(options: WorkerOptions, ledger?: Ledger): Promise<TestWorker> {
+    const worker = new TestWorker(options, ledger);
     await worker.#server.listen(options.socketPath);
     return worker;
   }
@@ -162,6 +193,9 @@ export class TestWorker {
     this.#snapshots.splice(KEPT_SNAPSHOTS);
     this.#admission = state.admission;
     this.#users = new Map((state.users ?? []).map((user) => [user.id, user]));
+    this.#issuerKeys = new Map((state.issuerKeys ?? []).map((keys) => [keys.provider, keys]));
+    this.#revocations = state.revocations ?? [];
+    this.#generation += 1;
     this.#tokens = new Map(Object.entries(state.tokens ?? {}));
     this.#keys = new Map(
       state.keys.map(({ key, ...rest }) => {

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { Server as AnyServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 /** A request as the service saw it. */
@@ -18,14 +18,14 @@ export type Handler = (request: IncomingMessage, response: ServerResponse) => vo
 export class Service {
   readonly url: string;
   readonly requests: ServedRequest[] = [];
-  /** How WebSockets are ended: by the client, unless a test says otherwise. */
+  /** Every WebSocket that was opened. */
   sockets: Duplex[] = [];
   handler: Handler = answerOk;
   readonly #server: Server;
 
   private constructor(server: Server) {
     this.#server = server;
-    this.url = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+    this.url = `http://127.0.0.1:${String(portOf(server))}`;
     server.on('request', (request, response) => {
       this.#note(request);
       void Promise.resolve(this.handler(request, response)).catch(() => response.destroy());
@@ -69,6 +69,13 @@ export class Service {
   #note({ method = '', url = '', headers, rawHeaders }: IncomingMessage): void {
     this.requests.push({ method, url, headers, rawHeaders });
   }
+}
+
+/** The port that a server listens on. */
+export function portOf(server: AnyServer): number {
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
+  return address.port;
 }
 
 function answerOk(request: IncomingMessage, response: ServerResponse): void {

@@ -9,7 +9,7 @@ interface Counter {
   readonly start: number;
   readonly ends: number;
   head: number;
-  entries: { readonly bucket: number; readonly amount: number; readonly beyond: number }[];
+  entries: { readonly bucket: number; readonly amount: number; readonly covered: number }[];
   reserved: number;
   overrun: number;
   alerted: number;
@@ -98,10 +98,9 @@ export class LimitModel {
     counter.head = this.#headOf(counter);
   }
 
-  #charge(counter: Counter, check: LimitCheck, amount: number, beyond: number): void {
+  #charge(counter: Counter, check: LimitCheck, amount: number, covered: number): void {
     this.#advance(counter);
-    counter.entries.push({ bucket: counter.head, amount, beyond });
-    counter.overrun += beyond;
+    counter.entries.push({ bucket: counter.head, amount, covered });
     if (counter.bucketMs > 0) return;
     for (const percent of check.alerts) {
       if (percent > counter.alerted && this.#settled(counter) * 100 >= percent * check.limit) {
@@ -172,8 +171,10 @@ export class LimitModel {
     };
     /** The most output from `from` down to the least that these rules have room for; the least where they have none. */
     const cut = (from: number, rules: readonly Placed[]): number => {
+      // Less output helps none of the others.
+      const helped = rules.filter((one) => cuts(one) && one.check.perOutputToken > 0);
       let output = from;
-      while (output > least && rules.some((one) => cuts(one) && missing(one, output) > 0)) output -= 1;
+      while (output > least && helped.some((one) => missing(one, output) > 0)) output -= 1;
       return output;
     };
     const own = placed.filter(({ check }) => check.providers === undefined);
@@ -200,6 +201,8 @@ export class LimitModel {
         .filter((one) => !one.check.shadow && missing(one, output) > 0)
         .flatMap(({ check }) => check.providers ?? []),
     );
+    const isOut = ({ check }: Placed): boolean =>
+      check.providers?.every((provider) => out.has(provider)) === true;
     const outcomes = placed.map((one) => {
       const { shadow, providers: about } = one.check;
       const lacks = missing(one, output);
@@ -215,16 +218,18 @@ export class LimitModel {
             ? 'cut'
             : 'allowed';
       this.seen.add(outcome);
-      const nobody = about?.every((provider) => out.has(provider)) === true;
       return {
         outcome,
         used: this.#settled(one.counter),
         held: one.counter.reserved,
-        reserved: refused || nobody ? 0 : need(one, output),
+        reserved: refused || isOut(one) ? 0 : need(one, output),
         resetMs: this.#resetMs(one, lacks),
       };
     });
-    if (!refused) this.#take(id, placed, outcomes, isCount);
+    if (!refused) {
+      const isHeld = (one: Placed): boolean => !isCount(one) && !isIdle(one) && !isOut(one);
+      this.#take(id, placed, outcomes, isHeld);
+    }
     return { outcomes, output, refused };
   }
 
@@ -232,27 +237,22 @@ export class LimitModel {
     id: string,
     placed: readonly Placed[],
     outcomes: readonly ModelOutcome[],
-    isCount: (one: Placed) => boolean,
+    isHeld: (one: Placed) => boolean,
   ): void {
-    const open: Open = { held: new Map(), holds: placed.flatMap(holdOf), lease: undefined, isOpen: true };
+    const taken = placed.map((one, index) => ({ ...one, reserved: outcomes[index]?.reserved ?? 0 }));
+    const holds = taken.filter(isHeld).map(({ check, name, reserved }) => ({ check, counter: name, reserved }));
+    const open: Open = { held: new Map(), holds, lease: undefined, isOpen: true };
     this.requests.set(id, open);
-    for (const [index, one] of placed.entries()) {
-      const reserved = outcomes[index]?.reserved ?? 0;
+    for (const { check, counter, name, reserved } of taken) {
       if (reserved === 0) continue;
-      if (isCount(one)) this.#charge(one.counter, one.check, 1, 0);
-      else if (one.check.mode === 'hard') {
-        this.#advance(one.counter);
-        one.counter.reserved += reserved;
-        open.held.set(one.name, reserved);
+      if (check.unit === 'requests' && check.providers === undefined) this.#charge(counter, check, 1, 1);
+      else if (check.mode === 'hard') {
+        this.#advance(counter);
+        counter.reserved += reserved;
+        open.held.set(name, reserved);
       }
     }
     if (open.held.size > 0) open.lease = this.now + LEASE_MS;
-
-    function holdOf(one: Placed, index: number): Hold[] {
-      const outcome = outcomes[index];
-      if (outcome === undefined || isCount(one) || outcome.outcome === 'left out') return [];
-      return [{ check: one.check, counter: one.name, reserved: outcome.reserved }];
-    }
   }
 
   /** A row (`ends`) or a failed try of an admitted request. */
@@ -273,7 +273,8 @@ export class LimitModel {
         open.held.set(name, (open.held.get(name) ?? 0) - covered);
       }
       const beyond = reserved > 0 ? amount - covered : 0;
-      this.#charge(counter, check, amount, beyond);
+      this.#charge(counter, check, amount, covered);
+      counter.overrun += beyond;
       if (beyond > 0) overrun.push(check.rule);
     }
     if (ends) {
@@ -320,8 +321,8 @@ export class LimitModel {
     return [...this.counters]
       .filter(([, { check }]) => check.mode === 'hard' && !check.shadow)
       .filter(([, counter]) => {
-        const covered = this.#live(counter).reduce((sum, { amount, beyond }) => sum + amount - beyond, 0);
-        return covered + counter.reserved > counter.check.limit;
+        const settled = this.#live(counter).reduce((sum, entry) => sum + entry.covered, 0);
+        return settled + counter.reserved > counter.check.limit;
       })
       .map(([name]) => name);
   }

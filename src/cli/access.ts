@@ -1,0 +1,113 @@
+import type { Command } from 'commander';
+import type { z } from 'zod';
+import { groupListSchema, roleListSchema, teamListSchema } from '../admin/contract.ts';
+import { createAdminClient } from './admin-client.ts';
+import { runCommand, type CliContext } from './context.ts';
+import { readResponse } from './responses.ts';
+import { formatTable, NOTHING } from './table.ts';
+
+/** A list that is fetched and shown. */
+interface Listing<Schema extends z.ZodType> {
+  readonly name: string;
+  readonly about: string;
+  readonly path: string;
+  readonly schema: Schema;
+  readonly items: (answer: z.output<Schema>) => readonly unknown[];
+  readonly head: readonly string[];
+  readonly rows: (answer: z.output<Schema>) => readonly (readonly string[])[];
+  /** What is said where there is nothing. */
+  readonly empty: string;
+}
+
+/** `limen roles|teams|groups list` */
+export function registerAccessCommands(program: Command, context: CliContext): void {
+  registerList(program, context, {
+    name: 'roles',
+    about: 'roles and what they allow',
+    path: '/api/v1/roles',
+    schema: roleListSchema,
+    items: ({ roles }) => roles,
+    head: ['name', 'built in', 'users', 'groups', 'models', 'permissions'],
+    rows: ({ roles }) =>
+      roles.map((role) => [
+        role.name,
+        role.builtIn ? 'yes' : 'no',
+        list(role.users),
+        list(role.groups),
+        role.models?.join(',') ?? '*',
+        list(role.permissions),
+      ]),
+    empty: 'There are no roles.',
+  });
+  registerList(program, context, {
+    name: 'teams',
+    about: 'teams, who is in them and who manages them',
+    path: '/api/v1/teams',
+    schema: teamListSchema,
+    items: ({ teams }) => teams,
+    head: ['name', 'tenant', 'members', 'groups', 'managers', 'roles', 'models'],
+    rows: ({ teams }) =>
+      teams.map((team) => [
+        team.name,
+        team.tenant ?? NOTHING,
+        list(team.members),
+        list(team.groups),
+        list(team.managers),
+        list(team.roles),
+        team.models?.join(',') ?? '*',
+      ]),
+    empty: 'There are no teams: declare a Team.',
+  });
+  registerList(program, context, {
+    name: 'groups',
+    about: 'groups of tokens, of the console, and those that roles and teams name',
+    path: '/api/v1/groups',
+    schema: groupListSchema,
+    items: ({ groups }) => groups,
+    head: ['name', 'users', 'by tokens', 'roles', 'teams'],
+    rows: ({ groups }) =>
+      groups.map((group) => [
+        group.name,
+        String(group.users),
+        String(group.claimed),
+        list(group.roles),
+        list(group.teams),
+      ]),
+    empty: 'There are no groups yet: tokens bring them, or PATCH /api/v1/users/ID sets them.',
+  });
+}
+
+function registerList<Schema extends z.ZodType>(
+  program: Command,
+  context: CliContext,
+  listing: Listing<Schema>,
+): void {
+  program
+    .command(listing.name)
+    .description(listing.about)
+    .command('list')
+    .description(`every one of the ${listing.name}`)
+    .option('--json', 'print JSON')
+    .addHelpText('after', `\nExamples:\n  limen ${listing.name} list\n  limen ${listing.name} list --json`)
+    .action((flags: { json?: boolean }) =>
+      runCommand(context, async () => {
+        const answer = readResponse(
+          listing.schema,
+          await createAdminClient(context.settings()).call('GET', listing.path),
+        );
+        const rows = listing.rows(answer);
+        if (flags.json) context.out(JSON.stringify(listing.items(answer)));
+        else if (rows.length === 0) context.err(listing.empty);
+        else context.out(formatTable(listing.head, rows));
+      }),
+    );
+}
+
+const MOST_NAMES = 6;
+
+/** Some names, and how many more there are. */
+function list(names: readonly string[]): string {
+  if (names.length === 0) return NOTHING;
+  const more = names.length - MOST_NAMES;
+  return `${names.slice(0, MOST_NAMES).join(',')}${more > 0 ? ` and ${more} more` : ''}`;
+}

@@ -1,0 +1,97 @@
+import { describe, expect, it } from 'vitest';
+import { PERMISSIONS } from './access.ts';
+import { BUILT_IN_ROLES, builtInRoles, grants, membershipOf, permissionsOf } from './roles.ts';
+import type { Snapshot } from './snapshot.ts';
+
+const EMPTY = {
+  version: 'v',
+  gateway: {
+    trust: { hops: 0, internalRanges: [] },
+    cors: { allowOrigins: [] },
+    limits: { requestBody: 1, bytesInFlightPerWorker: 1 },
+    timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
+    retries: { attempts: 1, maxRetryAfterSeconds: 1 },
+    circuitBreaker: { failures: 0, openSeconds: 1 },
+    responses: { storeSeconds: 0 },
+    access: { keyRoles: [] },
+    workflowHeaders: [],
+  },
+  providers: {},
+  models: {},
+  aliases: {},
+  prefixes: [],
+  teams: {},
+  identityProviders: {},
+  limits: [],
+  backends: {},
+};
+const snapshot: Snapshot = {
+  ...EMPTY,
+  roles: Object.fromEntries(builtInRoles().map((role) => [role.name, role])),
+};
+
+describe('built-in roles', () => {
+  it('go from all to reading', () => {
+    expect(BUILT_IN_ROLES['super-admin']).toEqual(PERMISSIONS);
+    // Who may write roles may give themselves every right.
+    expect(BUILT_IN_ROLES.admin).not.toContain('roles:write');
+    expect(BUILT_IN_ROLES.developer).not.toContain('requests:read');
+    expect(BUILT_IN_ROLES.viewer.every((permission) => permission.endsWith(':read'))).toBe(true);
+    expect(BUILT_IN_ROLES['team-manager'].filter((one) => one.endsWith(':write'))).toEqual([
+      'own-keys:write',
+    ]);
+  });
+});
+
+describe('permissions', () => {
+  it('of writing include those of reading, and not the other way round', () => {
+    expect(grants(['keys:write'], 'keys:read')).toBe(true);
+    expect(grants(['keys:read'], 'keys:write')).toBe(false);
+    expect(grants(['own-keys:write'], 'keys:read')).toBe(false);
+    expect(grants([], 'models:use')).toBe(false);
+  });
+
+  it('are those of all roles together, as far as a key allows', () => {
+    expect(permissionsOf(snapshot, { roles: ['developer', 'gone', '__proto__'] })).toEqual(
+      PERMISSIONS.filter((permission) => BUILT_IN_ROLES.developer.some((one) => one === permission)),
+    );
+    const bound = { roles: ['super-admin'], permissions: ['keys:write', 'models:use'] as const };
+    expect(permissionsOf(snapshot, bound)).toEqual(['models:use', 'keys:read', 'keys:write']);
+    expect(permissionsOf(snapshot, { roles: ['viewer'], permissions: ['keys:write'] })).toEqual([
+      'keys:read',
+    ]);
+    expect(permissionsOf(snapshot, { roles: [] })).toEqual([]);
+  });
+});
+
+describe('a membership', () => {
+  const team = { members: [], groups: [], managers: [], roles: [] };
+  const teams = {
+    zeta: { ...team, name: 'zeta', members: ['ada'], groups: ['staff'] },
+    alpha: { ...team, name: 'alpha', groups: ['staff'], tenant: 'acme', roles: ['viewer'] },
+    beta: { ...team, name: 'beta', members: ['ada', 'bob'] },
+  };
+  const of = (user: string, more: { team?: string; groups?: string[] } = {}) =>
+    membershipOf(
+      { ...snapshot, teams },
+      {
+        user,
+        record: undefined,
+        groups: more.groups ?? [],
+        team: more.team,
+        roles: [],
+        rolesByDefault: ['developer'],
+      },
+    );
+
+  it('is in the first team by name, members before groups, the credential before both', () => {
+    expect(of('ada', { groups: ['staff'] }).team).toBe('beta');
+    expect(of('eve', { groups: ['staff'] })).toEqual({ team: 'alpha', tenant: 'acme', roles: ['viewer'] });
+    expect(of('ada', { team: 'zeta' }).team).toBe('zeta');
+    expect(of('eve')).toEqual({ team: undefined, tenant: undefined, roles: ['developer'] });
+  });
+
+  it('has no role of a team that is only named like one', () => {
+    expect(of('eve', { team: '__proto__' }).roles).toEqual(['developer']);
+  });
+});

@@ -1,0 +1,145 @@
+import { describe, expect, it } from 'vitest';
+import { inputBound, measureInput } from './input-bound.ts';
+
+const IMAGE = `data:image/png;base64,${'A'.repeat(4000)}`;
+
+function measure(wire: string, request: object) {
+  return measureInput(wire, Buffer.from(JSON.stringify(request)));
+}
+
+function user(content: unknown) {
+  return { messages: [{ role: 'user', content }] };
+}
+
+describe('measureInput', () => {
+  it.each<[string, object]>([
+    ['chat', user('hi')],
+    ['chat', user([{ type: 'text', text: 'hi' }])],
+    ['chat', user([{ type: 'input_audio', input_audio: { data: 'AAAA', format: 'mp3' } }])],
+    ['responses', { input: 'hi' }],
+    ['responses', { input: [{ role: 'user', content: [{ type: 'input_text', text: 'hi' }] }] }],
+    ['responses', { input: [{ type: 'function_call_output', call_id: 'c', output: 'so' }] }],
+    ['messages', { ...user('hi'), system: [{ type: 'text', text: 'so' }] }],
+    [
+      'messages',
+      user([{ type: 'document', source: { type: 'text', media_type: 'text/plain', data: 'so' } }]),
+    ],
+    [
+      'gemini',
+      { contents: [{ parts: [{ text: 'hi' }, { functionCall: { name: 'f', args: { inlineData: 1 } } }] }] },
+    ],
+    ['gemini', { contents: [{ parts: [{ inlineData: { mimeType: 'audio/mp3', data: 'AAAA' } }] }] }],
+    ['embeddings', { input: [[1, 2], [3]] }],
+  ])('bounds a %s by its bytes: %j', (wire, request) => {
+    const { length } = Buffer.from(JSON.stringify(request));
+    expect(measure(wire, request)).toEqual({ tokens: length, images: 0, openEnded: false });
+  });
+
+  it.each<[string, (url: string) => object]>([
+    ['chat', (url) => user([{ type: 'image_url', image_url: { url } }])],
+    [
+      'responses',
+      (url) => ({ input: [{ role: 'user', content: [{ type: 'input_image', image_url: url }] }] }),
+    ],
+    [
+      'responses',
+      (url) => ({
+        input: [{ type: 'computer_call_output', output: { type: 'computer_screenshot', image_url: url } }],
+      }),
+    ],
+    [
+      'messages',
+      (url) =>
+        user([
+          {
+            type: 'tool_result',
+            content: [{ type: 'image', source: { type: 'base64', data: url.split(',')[1] } }],
+          },
+        ]),
+    ],
+    [
+      'gemini',
+      (url) => ({
+        contents: [{ parts: [{ inline_data: { mime_type: 'image/png', data: url.split(',')[1] } }] }],
+      }),
+    ],
+  ])('counts an image in a %s as an image, not as text', (wire, requestOf) => {
+    const { tokens, images, openEnded } = measure(wire, requestOf(IMAGE));
+    expect({ images, openEnded }).toEqual({ images: 1, openEnded: false });
+    expect(tokens).toBeLessThan(400);
+    expect(tokens).toBeGreaterThan(0);
+  });
+
+  it('counts the bytes of what only looks like an image', () => {
+    const arguments_ = { type: 'image_url', image_url: { url: IMAGE } };
+    expect(measure('messages', user([{ type: 'tool_use', input: arguments_ }])).tokens).toBeGreaterThan(4000);
+    expect(
+      measure('chat', { ...user('hi'), tools: [{ type: 'function', function: arguments_ }] }).images,
+    ).toBe(0);
+    expect(measure('chat', user([{ type: 'text', text: IMAGE }]))).toMatchObject({ images: 0 });
+    // The key is the same to every parser, however it is spelled.
+    const escaped = `{"messages":[{"content":[{"\\u0074ype":"\\u0069mage_url","image_url":{"url":"http://x/y"}}]}]}`;
+    expect(measureInput('chat', Buffer.from(escaped)).images).toBe(1);
+  });
+
+  it.each<[string, object]>([
+    ['chat', user([{ type: 'file', file: { file_id: 'f' } }])],
+    ['chat', user([{ type: 'video_url', video_url: { url: 'https://x' } }])],
+    ['chat', user([{ type: 'constructor' }])],
+    ['chat', { messages: [{ role: 'assistant', audio: { id: 'a' } }] }],
+    ['chat', { ...user('hi'), web_search_options: {} }],
+    ['responses', { input: 'hi', previous_response_id: 'r' }],
+    ['responses', { input: 'hi', tools: [{ type: 'file_search' }] }],
+    ['responses', { input: [{ type: 'item_reference', id: 'i' }] }],
+    ['responses', { input: [{ role: 'user', content: [{ type: 'input_file', file_url: 'https://x' }] }] }],
+    ['messages', user([{ type: 'document', source: { type: 'url', url: 'https://x' } }])],
+    [
+      'messages',
+      user([{ type: 'document', source: { type: 'base64', media_type: 'application/pdf', data: 'A' } }]),
+    ],
+    ['messages', { ...user('hi'), tools: [{ type: 'web_search_20250305', name: 'web_search' }] }],
+    ['messages', { ...user('hi'), mcp_servers: [{ url: 'https://x' }] }],
+    ['gemini', { contents: [{ parts: [{ fileData: { fileUri: 'gs://x' } }] }] }],
+    ['gemini', { contents: [{ parts: [{ inlineData: { mimeType: 'video/mp4', data: 'A' } }] }] }],
+    ['gemini', { contents: [], tools: [{ googleSearch: {} }] }],
+    ['gemini', { contents: [], cachedContent: 'c' }],
+  ])('cannot bound %s %j by its bytes', (wire, request) => {
+    expect(measure(wire, request).openEnded).toBe(true);
+  });
+
+  it('adds what providers add for tools', () => {
+    const tools = [
+      { type: 'computer_20250124', name: 'computer' },
+      { name: 'f', input_schema: {} },
+    ];
+    const request = { ...user('hi'), tools };
+    expect(measure('messages', request)).toEqual({
+      tokens: Buffer.byteLength(JSON.stringify(request)) + 2048,
+      images: 0,
+      openEnded: false,
+    });
+  });
+});
+
+describe('inputBound', () => {
+  const openai = { type: 'openai', model: 'gpt-4o' };
+
+  it('is never more than the longest prompt of the model', () => {
+    expect(inputBound({ tokens: 500, images: 0, openEnded: false }, openai, undefined)).toBe(500);
+    expect(inputBound({ tokens: 500, images: 0, openEnded: false }, openai, 128)).toBe(128);
+    expect(inputBound({ tokens: 5, images: 0, openEnded: true }, openai, 200_000)).toBe(200_000);
+    expect(inputBound({ tokens: 5, images: 0, openEnded: true }, openai, undefined)).toBe(1_050_000);
+  });
+
+  it.each([
+    ['openai', 'gpt-4o', 24_600],
+    ['openai', 'gpt-4o-mini', 48_169],
+    ['azure-openai', 'my-deployment', 48_169],
+    ['openai-compatible', 'gpt-5', 48_169],
+    ['bedrock', 'eu.anthropic.claude-sonnet-4-5-v1:0', 8464],
+    ['vertex', 'gemini-3-pro', 4128],
+  ])('takes an image at %s %s for %i tokens at most', (type, model, tokens) => {
+    const two = { tokens: 0, images: 2, openEnded: false };
+    expect(inputBound(two, { type, model }, undefined)).toBe(2 * tokens);
+  });
+});
