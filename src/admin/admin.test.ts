@@ -251,6 +251,16 @@ function serverWithout(status: StatusSource, fail: () => Promise<never>) {
     revocations: { list: fail, create: fail, remove: fail },
     events: { list: fail, record: fail, purge: fail },
     limits: { usage: fail, reset: fail, drift: fail },
+    crossApp: {
+      settings: () => undefined,
+      access: {
+        exchange: fail,
+        metadata: () => undefined,
+        keySet: () => undefined,
+        statistics: () => ({ since: 0, clients: [] }),
+        refusedUnseen: () => undefined,
+      },
+    },
     resources: { list: fail, apply: fail, remove: fail },
     logger: createLogger('admin', 'silent'),
   });

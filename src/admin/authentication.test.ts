@@ -54,7 +54,7 @@ beforeEach(async () => {
   admin = await startAdmin(await postgres.createDatabase(), {
     sessions: new RedisSessionBook(connection),
   });
-  admin.configure(CONFIGURATION);
+  await admin.configure(CONFIGURATION);
   admin.directory.issuers.set('corp', issuer.keys);
 });
 

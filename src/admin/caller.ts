@@ -34,7 +34,12 @@ export const ADMIN_TOKEN_CALLER: Caller = {
 export function callerOf(principal: Principal, snapshot: Snapshot): Caller {
   const { user, keyId, kind } = principal;
   if (!principal.surfaces.includes('admin')) {
-    throw new AdminError('forbidden', 'This key is not for the admin API: it lacks the surface admin.');
+    throw new AdminError(
+      'forbidden',
+      kind === 'key'
+        ? 'This key is not for the admin API: it lacks the surface admin.'
+        : 'This token was made for an application: it is not for the admin API.',
+    );
   }
   const permissions = new Set(permissionsOf(snapshot, principal));
   // A key that is bound to less than its user's rights is not to manage a team by another way.

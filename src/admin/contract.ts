@@ -1,6 +1,7 @@
 /** What the admin API takes and gives, by subject. */
 export * from './contract/access.ts';
 export * from './contract/common.ts';
+export * from './contract/cross-app.ts';
 export * from './contract/events.ts';
 export * from './contract/keys.ts';
 export * from './contract/limits.ts';

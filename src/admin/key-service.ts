@@ -85,7 +85,15 @@ export function createKeyService(options: KeyServiceOptions): KeyService {
       requireMayMake(caller, request, options.isMember);
       requireKeyWithin(caller, request, rights);
       const { id, key, hash, hint } = mintKey(options.keyPrefix);
-      const stored: StoredKey = { ...request, id, hash, prefix: options.keyPrefix, hint, createdAt, expiresAt };
+      const stored: StoredKey = {
+        ...request,
+        id,
+        hash,
+        prefix: options.keyPrefix,
+        hint,
+        createdAt,
+        expiresAt,
+      };
       await keys.create(stored, caller.actor);
       await tell(options, { type: 'key-changed', id });
       return { key, ...shown(stored), warnings: modelWarnings(stored.models ?? [], options.resources()) };
@@ -190,7 +198,10 @@ function requireMayMake(
   requirePermission(caller, 'own-keys:write');
   const isManaged = team !== undefined && caller.managedTeams.includes(team);
   if (user !== caller.user && !isManaged) {
-    throw new AdminError('forbidden', 'Keys of others need the permission keys:write, or managing their team.');
+    throw new AdminError(
+      'forbidden',
+      'Keys of others need the permission keys:write, or managing their team.',
+    );
   }
   if (team !== undefined && !isMember(team, user)) {
     throw new AdminError('forbidden', `${user} is not in the team ${team}.`);

@@ -37,7 +37,7 @@ const keys = new Map<Permission | 'none', string>();
 beforeAll(async () => {
   const postgres = await startPostgres();
   admin = await startAdmin(await postgres.createDatabase());
-  admin.configure(ROLES);
+  await admin.configure(ROLES);
   for (const permission of PERMISSIONS) {
     const id = permission.replace(':', '-');
     admin.directory.setUser({ id, groups: [], roles: [`only-${id}`] });
@@ -70,7 +70,16 @@ function operations(): Operation[] {
 }
 
 /** Routes that anybody may call; a new one belongs here only after thought. */
-const PUBLIC = ['GET /', 'GET /api/v1/openapi.json', 'GET /health/ready', 'GET /metrics'];
+const PUBLIC = [
+  'GET /',
+  'GET /.well-known/oauth-authorization-server',
+  'GET /.well-known/oauth-authorization-server/{issuer}',
+  'GET /api/v1/openapi.json',
+  'GET /health/ready',
+  'GET /metrics',
+  'GET /oauth/jwks.json',
+  'POST /oauth/token',
+];
 /** Routes that any good credential may call: about the caller alone. */
 const AUTHENTICATED = [
   'DELETE /api/v1/sessions/current',

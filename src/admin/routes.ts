@@ -12,6 +12,7 @@ import type { Rights } from './rights.ts';
 import { openApiDocument } from './openapi.ts';
 import { bySpecificity, defineRoute, type Route } from './router.ts';
 import { accessRoutes } from './routes/access.ts';
+import { crossAppRoutes, type CrossAppRoutesOptions } from './routes/cross-app.ts';
 import { eventRoutes } from './routes/events.ts';
 import { keyRoutes } from './routes/keys.ts';
 import { limitRoutes, type LimitAdmin } from './routes/limits.ts';
@@ -39,6 +40,7 @@ export interface AdminServices {
   /** Every user, as workers are told of them. */
   readonly userRecords: Pick<UserStore, 'records'>;
   readonly limits: LimitAdmin;
+  readonly crossApp: Pick<CrossAppRoutesOptions, 'access' | 'settings'>;
   /** Absent: requests are not shown. */
   readonly requests?: RequestLog | undefined;
 }
@@ -53,6 +55,12 @@ export function adminRoutes(services: AdminServices, authentication: Authenticat
     ...userRoutes(services.users),
     ...revocationRoutes(services.revocations),
     ...eventRoutes(services.events),
+    ...crossAppRoutes({
+      ...services.crossApp,
+      users: services.userRecords,
+      inForce: services.inForce,
+      now: Date.now,
+    }),
     ...accessRoutes({ ...services, users: services.userRecords }),
     ...limitRoutes({ ...services, book: services.limits, now: Date.now }),
     ...resourceRoutes(services.resources, services.rights),

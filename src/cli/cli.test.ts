@@ -113,11 +113,62 @@ describe('limen keys', () => {
     const id = created.err.split(' ')[0] ?? '';
     const list = await limen(['keys', 'list']);
     const [head, row] = list.out.split('\n');
-    expect(head).toMatch(/^ID +USER +TEAM +KEY +MODELS +STATUS +CREATED +EXPIRES$/);
+    expect(head).toMatch(/^ID +USER +TEAM +KEY +MODELS +STATUS +CREATED +USED +EXPIRES$/);
     expect(row).toContain(`${id}  ada   core  tw-…${created.out.slice(-4)}  demo,demo-claude  active`);
     expect(list.out).not.toContain(created.out);
     expect(await limen(['keys', 'revoke', id])).toMatchObject({ out: `${id} of ada is revoked.`, code: 0 });
     expect((await limen(['keys', 'list'])).out).toContain('revoked');
+  });
+
+  it('shows, rotates, deletes and restores', async () => {
+    const created = JSON.parse(
+      (
+        await limen([
+          'keys',
+          'create',
+          '--user',
+          'ada',
+          '--name',
+          'Nightly build',
+          '--labels',
+          'tier=one, cost=low',
+          '--surfaces',
+          'model,mcp',
+          '--tools',
+          'github__*',
+          '--inactive',
+          '90',
+          '--json',
+        ])
+      ).out,
+    );
+    const shown = await limen(['keys', 'show', created.id]);
+    for (const line of [
+      /^name: +Nightly build$/m,
+      /^labels: +cost=low, tier=one$/m,
+      /^surfaces: +model, mcp$/m,
+      /^tools: +github__\*$/m,
+      /^revoked when unused: +for 90 days$/m,
+    ]) {
+      expect(shown.out).toMatch(line);
+    }
+    const rotated = await limen(['keys', 'rotate', created.id, '--grace', '2h']);
+    expect(rotated.out).toMatch(/^tw-[\w-]{43}$/);
+    expect(rotated.out).not.toBe(created.key);
+    expect(rotated.err).toMatch(/^key_\w+ of ada, the secret before is good until \d{4}/);
+    expect((await limen(['keys', 'rotate', created.id, '--grace', '0m'])).err).toContain(
+      'the secret before is refused from now on',
+    );
+    expect((await limen(['keys', 'delete', created.id])).out).toContain(`limen keys restore ${created.id}`);
+    expect((await limen(['keys', 'list'])).out).not.toContain(created.id);
+    expect((await limen(['keys', 'list', '--deleted'])).out).toContain('deleted');
+    expect(await limen(['keys', 'rotate', created.id])).toMatchObject({
+      err: `error: ${created.id} is no longer in force: make a new key.`,
+      code: 1,
+    });
+    expect((await limen(['keys', 'restore', created.id])).out).toBe(`${created.id} of ada is back: active.`);
+    expect((await limen(['keys', 'list', '--search', 'NIGHTLY'])).out).toContain(created.id);
+    expect((await limen(['keys', 'list', '--user', 'bob'])).err).toContain('no such keys');
   });
 
   it('prints JSON for scripts', async () => {
@@ -143,6 +194,16 @@ describe('limen keys', () => {
       err: expect.stringContaining('30d'),
       code: 2,
     });
+    for (const wrong of [
+      ['--inactive', 'long'],
+      ['--labels', 'tier'],
+    ]) {
+      expect(await limen(['keys', 'create', '--user', 'ada', ...wrong])).toMatchObject({ code: 2 });
+    }
+    expect(await limen(['keys', 'rotate', 'key_nothing', '--grace', 'soon'])).toMatchObject({
+      err: expect.stringContaining('24h'),
+      code: 2,
+    });
     expect(await limen(['keys', 'create', '--user', 'ada', '--models', 'nothing'])).toMatchObject({
       err: expect.stringContaining('warning: No model at present is nothing.'),
       code: 0,
@@ -154,7 +215,16 @@ describe('limen keys', () => {
     for (const args of [
       ['keys', 'create'],
       ['keys', 'list'],
+      ['keys', 'show'],
+      ['keys', 'rotate'],
       ['keys', 'revoke'],
+      ['keys', 'delete'],
+      ['keys', 'restore'],
+      ['users', 'list'],
+      ['users', 'show'],
+      ['users', 'set'],
+      ['users', 'disable'],
+      ['users', 'enable'],
       ['apply'],
       ['get'],
       ['doctor'],
@@ -163,6 +233,50 @@ describe('limen keys', () => {
       expect(help).toMatchObject({ code: 'commander.helpDisplayed' });
       expect(written.out.join('\n')).toMatch(/Examples?:\n +limen /);
     }
+  });
+});
+
+describe('limen users', () => {
+  it('sets, lists, shows, disables and enables', async () => {
+    expect(await limen(['users', 'list'])).toMatchObject({
+      err: expect.stringContaining('There are no users yet'),
+      code: 0,
+    });
+    const set = await limen([
+      'users',
+      'set',
+      'corp:ada',
+      '--email',
+      'ada@example.com',
+      '--groups',
+      'pilots, oncall',
+      '--team',
+      'core',
+    ]);
+    expect(set.out).toMatch(/^groups set here: +pilots, oncall$/m);
+    const list = (await limen(['users', 'list'])).out.split('\n');
+    expect(list[0]).toMatch(/^ID +EMAIL +GROUPS +ROLES +TEAM +STATE +LAST SEEN$/);
+    expect(list[1]).toBe('corp:ada  ada@example.com  pilots,oncall  -      core  active  -');
+    expect(await limen(['users', 'disable', 'corp:ada'])).toMatchObject({ out: 'corp:ada is disabled.' });
+    expect((await limen(['users', 'list', '--disabled'])).out).toContain('disabled');
+    expect((await limen(['users', 'show', 'corp:ada'])).out).toMatch(/^state: +disabled$/m);
+    expect(await limen(['users', 'enable', 'corp:ada'])).toMatchObject({ out: 'corp:ada is enabled.' });
+    expect(
+      JSON.parse((await limen(['users', 'set', 'corp:ada', '--groups', '', '--team', '', '--json'])).out),
+    ).toEqual(expect.objectContaining({ groups: [], disabled: false }));
+    expect((await limen(['users', 'list', '--search', 'bob'])).err).toContain('no such users');
+  });
+
+  it('says what is wrong', async () => {
+    expect(await limen(['users', 'show', 'nobody'])).toMatchObject({
+      err: 'error: There is no user "nobody".',
+      code: 1,
+    });
+    expect(await limen(['users', 'set', 'ada'])).toMatchObject({ code: 2 });
+    expect(await limen(['users', 'set', 'ada', '--email', 'none'])).toMatchObject({
+      err: expect.stringContaining('email'),
+      code: 1,
+    });
   });
 });
 

@@ -51,7 +51,11 @@ export function registerKeysCommands(program: Command, context: CliContext): voi
   keys
     .command('rotate <id>')
     .description('give a key a new secret and show it, this once; the one before stays good for a while')
-    .option('--grace <duration>', 'how long the secret before is good, too: 24h, 7d, 0m for not at all', '24h')
+    .option(
+      '--grace <duration>',
+      'how long the secret before is good, too: 24h, 7d, 0m for not at all',
+      '24h',
+    )
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
@@ -105,7 +109,10 @@ function registerCreate(keys: Command, context: CliContext): void {
     .option('--name <text>', 'what you call this key')
     .option('--description <text>', 'what it is for')
     .option('--labels <list>', 'labels of your own: NAME=VALUE, separated by commas')
-    .option('--surfaces <names>', 'where it may be used: model, mcp, a2a, backend, admin (default: all but admin)')
+    .option(
+      '--surfaces <names>',
+      'where it may be used: model, mcp, a2a, backend, admin (default: all but admin)',
+    )
     .option('--models <names>', 'models it may use, separated by commas, * as wildcard (default: all)')
     .option('--tools <names>', 'tools it may use, as server__tool, * as wildcard (default: all)')
     .option('--scopes <names>', 'scopes that it fulfils (default: none)')
@@ -216,7 +223,12 @@ function parseDays(text: string): number {
 }
 
 /** The key on standard output, all that is said of it beside. */
-function printSecret(context: CliContext, created: CreatedKey, flags: JsonFlag, more: string | undefined): void {
+function printSecret(
+  context: CliContext,
+  created: CreatedKey,
+  flags: JsonFlag,
+  more: string | undefined,
+): void {
   for (const warning of created.warnings) context.err(`warning: ${warning}`);
   if (flags.json) {
     context.out(JSON.stringify(created));

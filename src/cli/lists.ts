@@ -17,7 +17,10 @@ export function parseLabels(text: string | undefined): Record<string, string> | 
   const labels = parseList(text)?.map((label) => {
     const [, name, value] = /^([^=]+)=(.*)$/.exec(label) ?? [];
     if (name === undefined || value === undefined) {
-      throw new CliError(`--labels ${JSON.stringify(label)} is not allowed; NAME=VALUE, separated by commas`, 2);
+      throw new CliError(
+        `--labels ${JSON.stringify(label)} is not allowed; NAME=VALUE, separated by commas`,
+        2,
+      );
     }
     return [name, value] as const;
   });

@@ -14,9 +14,10 @@ import { defaultLimits, demoResources, impliedResources } from '../config/enviro
 import { probeOllama } from '../config/environment/ollama.ts';
 import { processEnvironment, type Settings } from '../config/env.ts';
 import { loadConfig } from '../config/load/load.ts';
+import type { SourcedResource } from '../config/origin.ts';
 import { watchConfig } from '../config/load/watch.ts';
 import { ConfigurationCenter } from '../control/configuration-center.ts';
-import { PURGE_AFTER_MS } from '../control/jobs/key-jobs.ts';
+import { PURGE_AFTER_MS, type ExpiringKey } from '../control/jobs/key-jobs.ts';
 import { createGuardedFetch } from '../control/guarded-fetch.ts';
 import { createLastGoodFile } from '../control/last-good-file.ts';
 import { Publisher, type Configuration } from '../control/publisher.ts';
@@ -45,6 +46,7 @@ import { AdsServer } from '../xds/ads/server.ts';
 import { AggregatedDiscovery } from '../xds/ads/aggregated-discovery.ts';
 import { startIdentity, startJobs, storeChangeOf, type Identity } from './identity.ts';
 import { adminAuthentication, limitAdmin } from './admin.ts';
+import { createCrossApp } from './cross-app.ts';
 import { createIssuers, identityProviderStatus } from './issuers.ts';
 import { startLedger } from './ledger.ts';
 import { OrderedPublisher } from '../xds/ads/ordered-publisher.ts';
@@ -127,6 +129,14 @@ function onAdminEvent(center: ConfigurationCenter, identity: Identity): (event: 
     event.type === 'resources-changed' ? center.onResources() : identity.onStoreChange(storeChangeOf(event));
 }
 
+/** A key of the configuration as jobs know it. */
+function declaredKey({ resource }: SourcedResource): readonly ExpiringKey[] {
+  if (resource.kind !== 'ApiKey') return [];
+  const { metadata, spec } = resource;
+  const expiresAt = spec.expiresAt === undefined ? undefined : Date.parse(spec.expiresAt);
+  return [{ id: `config/${metadata.name}`, user: spec.user, team: spec.team, expiresAt }];
+}
+
 /** Longest that a token of these issuers can be alive after it was issued. */
 function longestLifetimeMs(snapshot: Snapshot | undefined): number {
   const seconds = Object.values(snapshot?.identityProviders ?? {}).map(
@@ -196,6 +206,19 @@ export async function control(settings: Settings, version: string): Promise<unde
     logger,
     acknowledgeMs: ACKNOWLEDGE_MS,
   });
+  const crossApp = createCrossApp({
+    data: settings.data,
+    vault,
+    resources: () => center.inForce,
+    snapshot: () => publisher.inForce,
+    directory: identity.directory,
+    sources: identity.sources,
+    keyMissing: (provider, kid) => issuers.request(provider, kid),
+    once: { claim: (name, ttlMs) => ledger.once.claim(name, ttlMs) },
+    events: identity.events,
+    logger,
+    now: Date.now,
+  });
   const center = new ConfigurationCenter({
     resources: resourceStore,
     vault,
@@ -224,7 +247,10 @@ export async function control(settings: Settings, version: string): Promise<unde
       ],
       builtIn: demoResources({ demoPort: demo.port }),
     },
-    publish: (configuration) => publisher.publish(configuration),
+    publish: async (configuration) => {
+      await crossApp.onSnapshot(configuration.snapshot);
+      await publisher.publish(configuration);
+    },
     directory: identity.sources,
     issuers,
     logger,
@@ -262,6 +288,7 @@ export async function control(settings: Settings, version: string): Promise<unde
   });
   const jobs = startJobs({
     identity,
+    declaredKeys: () => center.inForce.flatMap(declaredKey),
     postgresUrl: endpoints.postgresUrl,
     limits: ledger.limits,
     metrics,
@@ -319,6 +346,7 @@ export async function control(settings: Settings, version: string): Promise<unde
       now: Date.now,
     }),
     inForce: snapshot,
+    crossApp,
     userRecords: identity.users,
     requests: ledger.requests,
     limits: limitAdmin({ book: ledger.limits, charges: ledger.requests, snapshot, now: Date.now }),
@@ -364,6 +392,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     await feed.close();
     await center.close();
     await issuers.close();
+    crossApp.close();
     await admin.close();
     ads.stop();
     distribution.stop();

@@ -1,7 +1,7 @@
 import type { AdminEvent } from '../admin/admin-event.ts';
 import { DirectorySources } from '../control/directory-sources.ts';
 import { housekeepingJobs } from '../control/jobs/housekeeping.ts';
-import { keyJobs } from '../control/jobs/key-jobs.ts';
+import { keyJobs, type ExpiringKey } from '../control/jobs/key-jobs.ts';
 import { limitAlertsJob } from '../control/jobs/limit-alerts.ts';
 import { JobRunner, type Job } from '../control/jobs/runner.ts';
 import { Sightings } from '../control/sightings.ts';
@@ -24,7 +24,10 @@ import type { Logger } from '../telemetry/logger.ts';
 
 export interface IdentityOptions {
   readonly postgres: PostgresConnection;
-  readonly distribution: Pick<DistributionHub, 'publishDirectory' | 'directoryComplete' | 'awaitAcknowledged'>;
+  readonly distribution: Pick<
+    DistributionHub,
+    'publishDirectory' | 'directoryComplete' | 'awaitAcknowledged'
+  >;
   readonly logger: Logger;
 }
 
@@ -114,6 +117,8 @@ export function storeChangeOf(
 
 export interface JobsOptions {
   readonly identity: Identity;
+  /** Keys that the configuration declares. */
+  readonly declaredKeys: () => readonly ExpiringKey[];
   readonly postgresUrl: string;
   /** Absent: nobody asks for the alerts of limits. */
   readonly limits?: LimitBook | undefined;
@@ -122,7 +127,7 @@ export interface JobsOptions {
 }
 
 /** What is to be done again and again, by one control plane of the installation. */
-export function startJobs({ identity, postgresUrl, limits, metrics, logger }: JobsOptions): {
+export function startJobs({ identity, declaredKeys, postgresUrl, limits, metrics, logger }: JobsOptions): {
   close(): Promise<void>;
 } {
   const { keys, events, revocations } = identity;
@@ -132,7 +137,7 @@ export function startJobs({ identity, postgresUrl, limits, metrics, logger }: Jo
     onError: (error) => logger.warn({ error }, 'background jobs rest: Postgres is away'),
   });
   const jobs: readonly Job[] = [
-    ...keyJobs({ keys, events }),
+    ...keyJobs({ keys, events, declared: declaredKeys }),
     ...housekeepingJobs(events, revocations),
     ...(limits === undefined ? [] : [limitAlertsJob({ limits, events, observer: metrics, logger })]),
   ];

@@ -5,7 +5,7 @@ import { sql } from 'drizzle-orm';
 import { beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts';
 import { housekeepingJobs } from '../control/jobs/housekeeping.ts';
-import { keyJobs } from '../control/jobs/key-jobs.ts';
+import { keyJobs, type ExpiringKey } from '../control/jobs/key-jobs.ts';
 import { limitAlertsJob } from '../control/jobs/limit-alerts.ts';
 import { JobRunner, type Job } from '../control/jobs/runner.ts';
 import type { StoredKey } from '../core/configuration-store.ts';
@@ -39,7 +39,8 @@ function setUp() {
   const keys = createVirtualKeyStore(connection.database);
   const events = createEventStore(connection.database);
   const revocations = createRevocationStore(connection.database);
-  const jobs = [...keyJobs({ keys, events }), ...housekeepingJobs(events, revocations)];
+  const declared: ExpiringKey[] = [];
+  const jobs = [...keyJobs({ keys, events, declared: () => declared }), ...housekeepingJobs(events, revocations)];
   const newKey = (id: string, more: Partial<StoredKey> = {}) =>
     keys.create(
       {
@@ -54,8 +55,8 @@ function setUp() {
       'ada',
     );
   const run = (name: string, now: number) => jobOf(jobs, name).run(now);
-  const messages = async () => (await events.list({ limit: 100 })).map(({ message }) => message).reverse();
-  return { keys, events, revocations, newKey, run, messages };
+  const messages = async () => (await events.list({ limit: 100 })).map(({ message }) => message).toReversed();
+  return { keys, events, revocations, declared, newKey, run, messages };
 }
 
 function jobOf(jobs: readonly Job[], name: string): Job {
@@ -91,6 +92,15 @@ describe('jobs of keys', () => {
     expect(await run('key expiry warnings', START + 96 * DAY)).toBe(1);
     expect(await messages()).toEqual(['Key long of ada expires within 7 days.']);
     expect(await run('key expiry warnings', START + 99 * DAY)).toBe(2);
+  });
+
+  it('warn of keys that the configuration declares, too', async () => {
+    const { declared, run, messages } = setUp();
+    declared.push({ id: 'config/ci', user: 'ci', expiresAt: START + 10 * DAY });
+    declared.push({ id: 'config/old', user: 'ci', expiresAt: START - DAY }, { id: 'config/ever', user: 'ci' });
+    expect(await run('key expiry warnings', START)).toBe(1);
+    expect(await run('key expiry warnings', START)).toBe(0);
+    expect(await messages()).toEqual(['Key config/ci of ci expires within 30 days.']);
   });
 
   it('revoke keys that nobody used, and say so', async () => {
@@ -242,9 +252,13 @@ describe('leadership', () => {
   it('is one instance’s, and another’s as soon as that one is killed', async () => {
     const events = createEventStore(connection.database);
     const start = (name: string): ChildProcess =>
-      spawn(process.execPath, [join(import.meta.dirname, '__fixtures__/job-instance.ts'), url, String(LOCK), name], {
-        stdio: 'inherit',
-      });
+      spawn(
+        process.execPath,
+        [join(import.meta.dirname, '__fixtures__/job-instance.ts'), url, String(LOCK), name],
+        {
+          stdio: 'inherit',
+        },
+      );
     const doers = async (): Promise<string[]> => [
       ...new Set((await events.list({ limit: 1000 })).map(({ subject }) => subject)),
     ];

@@ -179,7 +179,7 @@ const DESCRIPTIONS: Readonly<Record<SettingKey, Description>> = {
   allowedFetchRanges: {
     allowed: 'address ranges, separated by commas: 10.0.0.0/8,127.0.0.1/32',
     about:
-      'addresses that configured URLs (as the token_uri of a service account) may lead to although they are not public, over http too (default: none)',
+      'addresses that configured URLs (as the url of a Backend or the token_uri of a service account) may lead to although they are not public, over http too (default: none)',
   },
 };
 

@@ -174,15 +174,17 @@ class Merger {
     return resources.filter((sourced) => {
       const { kind, spec } = sourced.resource;
       if (kind !== 'IdentityProvider' || !spec.enabled) return true;
-      const names = spec.audiences.map((audience) => JSON.stringify([spec.issuer, audience]));
+      const audiences = spec.audiences.length === 0 ? [null] : spec.audiences;
+      const names = audiences.map((audience) => JSON.stringify([spec.issuer, audience]));
       const index = names.findIndex((name) => owners.has(name));
       const owner = owners.get(names[index] ?? '');
       if (owner === undefined) {
         for (const name of names) owners.set(name, sourced);
         return true;
       }
-      this.#object(sourced, ['spec', 'audiences', index], {
-        value: JSON.stringify(spec.audiences[index]),
+      const path = spec.audiences.length === 0 ? ['spec', 'issuer'] : ['spec', 'audiences', index];
+      this.#object(sourced, path, {
+        value: JSON.stringify(spec.audiences[index] ?? spec.issuer),
         message: `is taken, for the same issuer, by ${resourceId(owner.resource)} (${describeOrigin(owner.origin)})`,
         allowed: 'each audience of an issuer once, or enabled: false',
       });

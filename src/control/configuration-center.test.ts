@@ -9,6 +9,7 @@ import { createLogger } from '../telemetry/logger.ts';
 import { createVault } from '../vault/vault.ts';
 import { buildXds } from '../xds/build/index.ts';
 import { ConfigurationCenter } from './configuration-center.ts';
+import type { AddressPolicy } from './addresses.ts';
 import type { GuardedFetch } from './guarded-fetch.ts';
 import { createLastGoodFile } from './last-good-file.ts';
 import type { Configuration } from './publisher.ts';
@@ -50,9 +51,15 @@ interface Given {
   readonly encryptionKey?: string;
   readonly config?: string;
   readonly fetch?: GuardedFetch;
+  readonly addressPolicy?: AddressPolicy;
 }
 
-function setUp({ encryptionKey = ENCRYPTION_KEY, config = '/limen.yaml', fetch = unused }: Given = {}) {
+function setUp({
+  encryptionKey = ENCRYPTION_KEY,
+  config = '/limen.yaml',
+  fetch = unused,
+  addressPolicy = { allowedRanges: [] },
+}: Given = {}) {
   const vault = createVault(encryptionKey, 'a test');
   const published: Configuration[] = [];
   const center = new ConfigurationCenter({
@@ -62,7 +69,7 @@ function setUp({ encryptionKey = ENCRYPTION_KEY, config = '/limen.yaml', fetch =
     fetch,
     observer: { tokenRefreshed: () => undefined },
     secretFolders: [],
-    addressPolicy: { allowedRanges: [] },
+    addressPolicy,
     lastGoodFile: createLastGoodFile(join(folder, 'last-good.json'), config, vault),
     implied: { environment: [], builtIn: [] },
     publish: (configuration) => {
@@ -125,6 +132,33 @@ describe('ConfigurationCenter', () => {
     expect(before?.secrets).not.toEqual(after?.secrets);
     expect({ ...before, secrets: {} }).toEqual({ ...after, secrets: {} });
     expect(JSON.stringify(published)).not.toContain('PRIVATE KEY');
+  });
+
+  it('tells Envoy where Backends are, and leaves out those that lead where nobody may ask', async () => {
+    const names: Record<string, string> = { 'good.example': '198.51.99.1', 'bad.example': '169.254.169.254' };
+    const { center, published } = setUp({
+      addressPolicy: {
+        allowedRanges: ['10.0.0.0/8'],
+        resolve: (name) => Promise.resolve([{ address: names[name] ?? '', family: 4 }]),
+      },
+    });
+    const backend = (name: string, url: string) =>
+      `apiVersion: limen.dev/v1alpha1\nkind: Backend\nmetadata: {name: ${name}}\nspec: {url: '${url}'}\n`;
+    const urls = { good: 'https://good.example', bad: 'https://bad.example', inside: 'http://10.1.2.3:8080' };
+    const file = Object.entries(urls).map(([name, url]) => backend(name, url));
+    await center.start(fileOf(file.join('---\n')), nobody);
+    await center.close();
+    expect(published.map(({ backendAddresses }) => backendAddresses)).toEqual([
+      { good: ['198.51.99.1'], inside: ['10.1.2.3'] },
+    ]);
+    expect(center.warnings).toMatchObject([
+      { resource: 'Backend/bad', path: 'spec.url', message: expect.stringContaining('not a public address') },
+    ]);
+    const [xds] = published.map((one) => buildXds(one.snapshot, { ...XDS, ...one }));
+    const addresses = (name: string) => JSON.stringify(xds?.clusters[`backend/${name}`]?.['load_assignment']);
+    expect(addresses('good')).toContain('198.51.99.1');
+    expect(addresses('bad')).not.toContain('address');
+    expect(JSON.stringify(xds?.clusters)).not.toContain('LOGICAL_DNS');
   });
 
   describe('that starts with a file that is wrong', () => {

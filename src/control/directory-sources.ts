@@ -5,7 +5,14 @@ import { entryName, type DirectoryEntry } from '../core/access.ts';
  * Where entries come from, by precedence: where two have one name, the earlier source counts, so the configuration's
  * keys before the database's, as for every other resource.
  */
-export const DIRECTORY_SOURCES = ['declared keys', 'keys', 'users', 'issuer keys', 'revocations'] as const;
+export const DIRECTORY_SOURCES = [
+  'declared keys',
+  'keys',
+  'users',
+  'issuer keys',
+  'gateway keys',
+  'revocations',
+] as const;
 export type DirectorySource = (typeof DIRECTORY_SOURCES)[number];
 
 /** What may differ of the directory. */
@@ -46,6 +53,7 @@ export class DirectorySources {
     keys: new Source(),
     users: new Source(),
     'issuer keys': new Source(),
+    'gateway keys': new Source(),
     revocations: new Source(),
   };
 

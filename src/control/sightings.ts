@@ -73,7 +73,10 @@ export class Sightings {
         await this.#options.keys.touch(Object.fromEntries(keys));
         await this.#tell(await this.#options.users.see(users));
       } catch (error) {
-        this.#options.logger.warn({ error }, 'what was seen of keys and users cannot be written; trying again');
+        this.#options.logger.warn(
+          { error },
+          'what was seen of keys and users cannot be written; trying again',
+        );
         for (const [id, at] of keys) this.#takeKey(id, at);
         for (const user of users) this.#takeUser(user);
         this.#again = setTimeout(() => {

@@ -89,6 +89,8 @@ export interface RequestContext extends Intent {
   readonly holds: readonly LimitHold[];
   /** What its tokens count in limits on tokens; absent: 1. */
   readonly multiplier?: { readonly input: number; readonly output: number } | undefined;
+  /** The most tokens of output that it can get: no estimate is higher. */
+  readonly mostOutputTokens?: number | undefined;
   /** The answer ends with so many tokens of output, by what a budget has left; absent: where the provider ends it. */
   readonly cutOffTokens?: number | undefined;
 }

@@ -77,10 +77,14 @@ export interface SnapshotAccess {
 /** An issuer whose tokens are taken. Its keys come by the directory, not with the snapshot. */
 export interface SnapshotIdentityProvider {
   readonly name: string;
+  /** Name of the IdentityProvider on whose word the gateway itself issues these tokens (core/cross-app-access.ts). */
+  readonly exchangedFor?: string | undefined;
   /** The token's `iss`, to the letter. */
   readonly issuer: string;
-  /** One of them must be in the token's `aud`. */
+  /** One of them must be in the token's `aud`; of an empty list none can be. */
   readonly audiences: readonly string[];
+  /** Tokens without `aud` are taken: of issuers with a shared secret alone, which is for nobody else. */
+  readonly withoutAudience: boolean;
   readonly algorithms: readonly ('RS256' | 'ES256' | 'EdDSA' | 'HS256')[];
   readonly clockSkewSeconds: number;
   /** Longest lifetime (`exp` − `iat`) that is taken. */
@@ -195,6 +199,8 @@ export interface SnapshotGateway {
     /** What clients reach the gateway under, without a trailing slash; absent: the host that they asked for. */
     readonly publicUrl?: string | undefined;
   };
+  /** Present: the gateway exchanges assertions of identity providers for tokens of its own, under this issuer. */
+  readonly crossAppAccess?: { readonly issuer: string } | undefined;
   /** Headers that may name the workflow of a request, lower case, the first that is there counts. */
   readonly workflowHeaders: readonly string[];
 }

@@ -19,6 +19,8 @@ export interface VerifiedToken {
   readonly expiresAt: number;
   /** Unix time in milliseconds (`iat`). */
   readonly issuedAt?: number | undefined;
+  /** The gateway itself issued it, to an application that acts for this user. */
+  readonly isExchanged?: boolean | undefined;
   /** The token's `jti`. */
   readonly id?: string | undefined;
 }

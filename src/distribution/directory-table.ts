@@ -72,8 +72,7 @@ export class DirectoryContent {
     const name = revokedName(removed);
     this.#revoked.delete(name);
     for (const other of this.#revocations.values()) {
-      if (revokedName(other) === name)
-        this.#revoked.set(name, furthest(other, this.#revoked.get(name)));
+      if (revokedName(other) === name) this.#revoked.set(name, furthest(other, this.#revoked.get(name)));
     }
   }
 }

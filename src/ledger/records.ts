@@ -58,6 +58,7 @@ const contextSchema = intentSchema.extend({
   trace: traceSchema,
   holds: z.array(holdSchema).catch([]),
   multiplier: z.object({ input: z.number(), output: z.number() }).optional().catch(undefined),
+  mostOutputTokens: z.number().nonnegative().optional().catch(undefined),
   cache: z.enum(['hit', 'miss']).optional().catch(undefined),
   targets: z
     .array(

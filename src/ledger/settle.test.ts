@@ -200,6 +200,21 @@ describe('settleFromAccessLog', () => {
     });
   });
 
+  it('estimates no more than a request can get', () => {
+    const bounded = JSON.stringify({ ...context, mostOutputTokens: 25 });
+    const { row } = settle({ ...left, context: bounded, responseBytes: 900 + 120 * 40 });
+    expect(row.usage).toMatchObject({ input: 500, output: 25 });
+  });
+
+  it('counts no more than a request can get, but for what cut it off', () => {
+    const bounded = JSON.stringify({ ...context, mostOutputTokens: 25 });
+    const report = { usage: makeUsage({ input: 5, output: 40 }), usageSource: 'counted' };
+    const gone = settle({ ...left, context: bounded, response: JSON.stringify(report) });
+    expect(gone.row).toMatchObject({ usageSource: 'counted', usage: { input: 5, output: 25 } });
+    const told = JSON.stringify({ ...report, cutOffTokens: 40 });
+    expect(settle({ context: bounded, response: told }).row.usage.output).toBe(40);
+  });
+
   it('learns the size of a token from answers that told their usage', () => {
     const estimator = new OutputEstimator();
     for (let index = 0; index < 60; index += 1) {

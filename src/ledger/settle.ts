@@ -133,7 +133,9 @@ function chargeOf(
   if (counted !== undefined) {
     // OpenAI's streams tell the input only at their end.
     const input = counted.input > 0 ? counted.input : context.inputEstimate;
-    return { usage: makeUsage({ ...counted, input }), source: 'counted' };
+    const most = report?.cutOffTokens === undefined ? context.mostOutputTokens : undefined;
+    const output = Math.min(counted.output, most ?? Infinity);
+    return { usage: makeUsage({ ...counted, input, output }), source: 'counted' };
   }
   const asked = entry.upstreamCluster !== '' && entry.attempts > 0;
   if (!asked || entry.status >= 400) return NOTHING;
@@ -163,7 +165,10 @@ function usageFromEnvoy(told: EnvoyTokenUsage): Usage {
 function estimatedCharge(entry: AccessLogEntry, context: SettleContext, estimator: OutputEstimator): Charge {
   const told = usageFromEnvoy(entry.tokenUsage ?? { status: 'failed' });
   // The vectors of embeddings are no tokens.
-  const estimate = context.format === 'embeddings' ? 0 : estimator.estimate(context, entry.responseBytes);
+  const estimate =
+    context.format === 'embeddings'
+      ? 0
+      : Math.min(estimator.estimate(context, entry.responseBytes), context.mostOutputTokens ?? Infinity);
   const usage = makeUsage({
     ...told,
     input: told.input > 0 ? told.input : context.inputEstimate,

@@ -6,6 +6,8 @@ import { readAttempt, readRow } from './records.ts';
 /** Who is told what happens, for metrics. */
 export interface WriterObserver {
   rowsWritten(count: number): void;
+  /** A row that cost more than was left of what this limit had reserved. */
+  overran(rule: string): void;
   writeFailed(): void;
   /** A queued row that cannot be read; it is logged and removed. */
   rowUnreadable(): void;
@@ -95,6 +97,7 @@ export class LedgerWriter {
     if (attempts.length > 0) await this.#insert(() => this.#store.insertAttempts(attempts));
     if (rows.length > 0) await this.#insert(() => this.#store.insert(rows));
     this.#observer.rowsWritten(rows.length);
+    for (const { overrun = [] } of rows) for (const rule of overrun) this.#observer.overran(rule);
     await this.#queue.acknowledge(taken.map(({ id }) => id));
     return rows.length + attempts.length;
   }

@@ -1,4 +1,4 @@
-import { LimenError } from '../core/errors.ts';
+import { LimenError, toLimenError } from '../core/errors.ts';
 import {
   BACKEND_ROUTE,
   BACKENDS_PATH,
@@ -52,12 +52,12 @@ export async function decideBackend(
   const { head, snapshot, principal, name } = request;
   const backend = Object.hasOwn(snapshot.backends, name) ? snapshot.backends[name] : undefined;
   if (backend === undefined) {
+    known.trace.push(['authorize', 'backends', '', 'refused', 'no Backend has this name']);
     throw new LimenError('not_found', `There is no backend of this name. Ask under ${BACKENDS_PATH}/NAME/.`);
   }
   known.intent = { ...known.intent, modelAsked: `${BACKENDS_PATH}/${backend.name}` };
   authorize(snapshot, principal, useOfBackend(backend.name, backend.access), known.trace);
   authorizeRoute(request, backend, known);
-  checkUpgrade(head, backend);
   const ask = { intent: known.intent, providers: [], outputTokens: 0, foundIsAnswer: false };
   await admitWithinLimits(
     { head, snapshot, principal, surface: 'backend', backend: backend.name, ask },
@@ -75,15 +75,30 @@ export async function decideBackend(
 }
 
 function authorizeRoute(request: BackendRequest, backend: SnapshotBackend, known: Known): void {
-  const route = findBackendRoute(backend, request, request.head.method);
+  const route = ruled(backend, known, () => {
+    checkUpgrade(request.head, backend);
+    return findBackendRoute(backend, request, request.head.method);
+  });
   if (route === undefined) return;
   // Never the path itself, which may hold secrets.
   const modelAsked = `${known.intent.modelAsked}${route.pathPrefix}`;
   known.intent = { ...known.intent, modelAsked };
+  known.trace.push(['authorize', `Backend/${backend.name}`, modelAsked, 'allowed', 'by its route']);
   if (route.access === undefined) return;
   const asked = useOfBackend(backend.name, route.access);
   const what = `${modelAsked} of the backend "${backend.name}"`;
   authorize(request.snapshot, request.principal, { ...asked, what }, known.trace);
+}
+
+/** Decides by the Backend's own rules, and writes a refusal down. */
+function ruled<Result>({ name }: SnapshotBackend, known: Known, decide: () => Result): Result {
+  try {
+    return decide();
+  } catch (error) {
+    const { message } = toLimenError(error);
+    known.trace.push(['authorize', `Backend/${name}`, known.intent.modelAsked, 'refused', message]);
+    throw error;
+  }
 }
 
 /** Envoy asks for nothing but WebSockets here: it refuses other upgrades itself. */

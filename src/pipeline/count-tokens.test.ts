@@ -37,9 +37,10 @@ describe('count_tokens', () => {
       format: 'count_tokens',
       model: 'fast',
       targets: [],
-      intentId: '',
+      intentId: '1-1',
     });
-    expect(front.admitted).toEqual([]);
+    // It costs no provider anything, and counts as a request.
+    expect(front.admitted).toMatchObject([{ providers: [], foundIsAnswer: false }]);
   });
 
   it('asks nobody else where the first provider does not count', async () => {

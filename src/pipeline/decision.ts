@@ -35,7 +35,7 @@ export async function decide(
   known: Known,
   dependencies: DecisionDependencies,
 ): Promise<Answer | Forward> {
-  const { operation, snapshot, principal, body, head } = request;
+  const { operation, snapshot, principal, body } = request;
   const inspection = operation.inspect(body, { path: request.path, query: request.query });
   const modelAsked = inspection.model.slice(0, LONGEST_MODEL_NAME);
   known.intent = { ...known.intent, modelAsked, stream: inspection.stream };
@@ -43,44 +43,46 @@ export async function decide(
   known.intent = { ...known.intent, model: model.name };
   authorize(snapshot, principal, useOfModel(snapshot, model), known.trace);
 
-  const targets = operation.suited(resolveTargets(snapshot, model, principal, dependencies.priceOf));
+  const targets = operation.suited(
+    resolveTargets(snapshot, model, principal, dependencies.priceOf, known.trace),
+  );
   const counts = known.intent.format === 'count_tokens';
-  if (counts && operation.format !== undefined && (targets.length === 0 || carriesReasoning(body))) {
-    const answer = await countedAnswer(operation.format.decodeRequest(body, inspection));
-    return { ...answer, context: endedContext(known, millisecondsOf(request, dependencies)) };
-  }
+  // Of what no provider can count, or may read, the gateway counts the tokens itself.
+  const countsHere = counts && (targets.length === 0 || carriesReasoning(body));
 
   const conversation =
     operation.wire === 'responses'
       ? readConversation(body, inspection.topLevel, snapshot.gateway.responses.storeSeconds)
       : undefined;
   const cache = counts ? undefined : cacheOf(request, inspection, model, conversation);
-  const continues = conversation?.previousId !== undefined;
-  const ask = {
-    intent: { ...known.intent, price: targets[0]?.address.price },
-    providers: [...new Set(targets.map(({ provider }) => provider))],
-    outputTokens: largestOutput(request, inspection, model),
-    foundIsAnswer: cache?.mayAnswer === true,
-    ...(conversation === undefined
-      ? {}
-      : conversationWish(conversation, ownerOf(principal), head.requestId, body, inspection.topLevel)),
-    ...(cache?.mayAnswer === true ? { wanted: cache.key } : {}),
-  };
+  const outputTokens = largestOutput(request, inspection, model);
   const admission = await admitWithinLimits(
     {
-      head,
+      head: request.head,
       snapshot,
       principal,
       surface: 'model',
       model: model.name,
       // No provider charges for counting.
-      cost: counts ? undefined : costOf(request, model, targets, known.intent.inputEstimate, continues),
-      ask,
+      cost: counts ? undefined : costOf(request, model, targets, known.intent, conversation),
+      ask: {
+        intent: { ...known.intent, price: targets[0]?.address.price },
+        providers: countsHere ? [] : [...new Set(targets.map(({ provider }) => provider))],
+        outputTokens,
+        foundIsAnswer: cache?.mayAnswer === true,
+        ...wishOf(request, inspection, conversation),
+        ...(cache?.mayAnswer === true ? { wanted: cache.key } : {}),
+      },
     },
     known,
     dependencies,
   );
 
+  if (countsHere && operation.format !== undefined) {
+    const answer = await countedAnswer(operation.format.decodeRequest(body, inspection));
+    const headers = { ...answer.headers, ...known.rateLimits };
+    return { ...answer, headers, context: endedContext(known, millisecondsOf(request, dependencies)) };
+  }
   const exposeUsage = inspection.includeUsage || model.usageChunk === 'show';
   if (cache?.mayAnswer === true && admission.found !== undefined) {
     const hit = readHit(admission.found, request, inspection, known, exposeUsage);
@@ -100,10 +102,28 @@ export async function decide(
     inputEstimate: Math.ceil(whole.body.length / BODY_BYTES_PER_TOKEN),
   };
   return forward(
-    { ...whole, model, targets: left, keep: keepOf(cache, conversation), cache, exposeUsage },
+    {
+      ...whole,
+      model,
+      targets: left,
+      keep: keepOf(cache, conversation),
+      cache,
+      exposeUsage,
+      mostOutputTokens: admission.outputTokens ?? outputTokens,
+    },
     known,
     dependencies,
   );
+}
+
+function wishOf(
+  { principal, head, body }: WholeRequest,
+  { topLevel }: Inspection,
+  conversation: Conversation | undefined,
+): ReturnType<typeof conversationWish> {
+  return conversation === undefined
+    ? {}
+    : conversationWish(conversation, ownerOf(principal), head.requestId, body, topLevel);
 }
 
 function cacheLine({ name, cache }: SnapshotModel, outcome: string): TraceLine {

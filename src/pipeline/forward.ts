@@ -90,6 +90,8 @@ export interface ForwardedRequest {
   readonly keep: KeepAnswer | undefined;
   readonly cache: CacheUse | undefined;
   readonly exposeUsage: boolean;
+  /** The most tokens of output that it can get. */
+  readonly mostOutputTokens: number;
   /** The stream ends with so many tokens; undefined: where the provider ends it. */
   readonly cutOffTokens: number | undefined;
 }
@@ -138,6 +140,7 @@ export function forward(
     trace: known.trace,
     holds: known.holds ?? [],
     multiplier: model.multiplier,
+    mostOutputTokens: forwarded.mostOutputTokens,
     cutOffTokens: forwarded.cutOffTokens,
   };
   const sent = upstreamRequest(forwarded, plan, planned, dependencies);

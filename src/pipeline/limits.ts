@@ -1,5 +1,5 @@
 import type { Surface } from '../core/access.ts';
-import { MAX_KEPT_BYTES, type Admission, type AdmitRequest } from '../core/ledger.ts';
+import { MAX_KEPT_BYTES, type Admission, type AdmitRequest, type Intent } from '../core/ledger.ts';
 import { MIN_OUTPUT_TOKENS, type LimitCheck } from '../core/limits.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Snapshot, SnapshotModel } from '../core/snapshot.ts';
@@ -21,6 +21,7 @@ import {
 import { clientAddress, workflowOf } from '../stages/limits/subjects.ts';
 import type { ResolvedTarget } from '../stages/route.ts';
 import type { RequestHead } from './answer.ts';
+import type { Conversation } from './conversation.ts';
 import type { DecisionDependencies, ForwardedRequest, Known, WholeRequest } from './forward.ts';
 import type { Inspection } from './operations.ts';
 
@@ -105,8 +106,8 @@ export function costOf(
   { operation, snapshot, body }: WholeRequest,
   model: SnapshotModel,
   targets: readonly ResolvedTarget[],
-  inputEstimate: number,
-  continues: boolean,
+  { inputEstimate }: Intent,
+  conversation: Conversation | undefined,
 ): Cost {
   return {
     targets: targets.map(({ address }) => address),
@@ -115,7 +116,7 @@ export function costOf(
       contextTokens: model.contextTokens,
       multiplier: model.multiplier,
       // What it goes on from is found by the very call that reserves its price.
-      inputEstimate: inputEstimate + (continues ? MAX_KEPT_BYTES : 0),
+      inputEstimate: inputEstimate + (conversation?.previousId === undefined ? 0 : MAX_KEPT_BYTES),
       tries: snapshot.gateway.retries.attempts,
     }),
   };

@@ -3,6 +3,8 @@ import { METADATA_PATH } from '../core/gateway-names.ts';
 import type { Snapshot } from '../core/snapshot.ts';
 import { JSON_HEADERS, type Answer, type RequestHead } from './answer.ts';
 
+const MOST_SCOPE_CHARACTERS = 2048;
+
 /** A host and its port, as they may stand in a quoted string. */
 const HOST = /^[A-Za-z0-9._-]{1,253}(:\d{1,5})?$|^\[[0-9A-Fa-f:.]{2,45}\](:\d{1,5})?$/;
 
@@ -66,7 +68,10 @@ export function challenge({ status, code, scopes: wanted }: LimenError, url?: st
   const parameters: string[] = [];
   if (code === 'invalid_token' || code === 'token_expired') parameters.push('error="invalid_token"');
   if (code === 'insufficient_scope') {
-    parameters.push('error="insufficient_scope"', `scope="${(wanted ?? []).join(' ')}"`);
+    parameters.push('error="insufficient_scope"');
+    const names = (wanted ?? []).join(' ');
+    // Clients bound what they take of headers.
+    if (names.length <= MOST_SCOPE_CHARACTERS) parameters.push(`scope="${names}"`);
   } else if (status !== 401) return undefined;
   if (url !== undefined) parameters.push(`resource_metadata="${url}${METADATA_PATH}"`);
   return ['Bearer', parameters.join(', ')].join(' ').trim();

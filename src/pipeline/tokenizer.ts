@@ -1,9 +1,8 @@
+import type { CountTokens } from '../providers/response-transform.ts';
+
 /** OpenAI's newest published vocabulary: right for its own models, off by up to about 30 % for those of others. */
 export const TOKENIZER = 'o200k_base';
 export const STATED_ERROR = '30%';
-
-/** Counts the tokens of a text. It takes time that grows with the square of an unbroken run: hand it short ones. */
-export type CountTokens = (text: string) => number;
 
 let loading: Promise<CountTokens> | undefined;
 

@@ -6,15 +6,15 @@ import type { LegReportInput } from '../ledger/leg-report.ts';
 import { createEmbeddingsTransform } from '../providers/embeddings.ts';
 import {
   createResponseTransform,
+  type CountTokens,
   type CutOffOptions,
   type ResponseTransform,
 } from '../providers/response-transform.ts';
 import { droppedFields } from './dropped.ts';
 import { createAnswerKeeper, type AnswerKeeper } from './keep.ts';
 import { countedUsage } from './report.ts';
-import type { CountTokens } from './tokenizer.ts';
 
-export type { ResponseTransform } from '../providers/response-transform.ts';
+export type { CountTokens, ResponseTransform } from '../providers/response-transform.ts';
 
 export interface WayBackOptions extends ConversionNote {
   readonly context: RequestContext;

@@ -7,6 +7,7 @@ import { WholeTransform } from './response/whole.ts';
 import { apiFor } from './translate.ts';
 
 export type { CutOffOptions } from './response/cut-off.ts';
+export type { CountTokens } from './response/output-meter.ts';
 export type { ResponseTransform } from './response/transform.ts';
 
 const STREAM_TYPES: Readonly<Record<ProviderApi['framing'], string>> = {

@@ -20,6 +20,7 @@ import { priceOf } from '../prices/price-table.ts';
 import { compileRoles, compileTeam } from './access.ts';
 import { compileBackend } from './backend.ts';
 import { contentVersion } from './canonical-json.ts';
+import { compileCrossAppAccess, exchangedEntries } from './cross-app.ts';
 import { compileIdentityProvider, declaredIssuer } from './identity-provider.ts';
 import { compileLimit } from './limits.ts';
 import { compileProvider, declaredCredentials } from './provider.ts';
@@ -45,9 +46,11 @@ export function buildSnapshot(resources: readonly Resource[]): BuiltSnapshot {
   const backends = ofKind(resources, 'Backend');
   const issuers = ofKind(resources, 'IdentityProvider').filter(({ spec }) => spec.enabled);
   const gateway = resources.find((resource) => resource.kind === 'Gateway');
+  const compiledGateway = compileGateway(gateway);
+  const identityProviders = issuers.map(compileIdentityProvider);
   const types = new Map(providers.map(({ metadata, spec }) => [metadata.name, spec.type]));
   const content = {
-    gateway: compileGateway(gateway),
+    gateway: compiledGateway,
     providers: byName(providers.flatMap(compileProvider)),
     models: byName(models.map((model) => compileModel(model, types))),
     aliases: sortedRecord(
@@ -56,7 +59,10 @@ export function buildSnapshot(resources: readonly Resource[]): BuiltSnapshot {
     prefixes: compilePrefixes(providers),
     roles: byName(compileRoles(ofKind(resources, 'Role'))),
     teams: byName(ofKind(resources, 'Team').map(compileTeam)),
-    identityProviders: byName(issuers.map(compileIdentityProvider)),
+    identityProviders: byName([
+      ...identityProviders,
+      ...exchangedEntries(compiledGateway, crossAppTokenSeconds(gateway), identityProviders),
+    ]),
     limits: ofKind(resources, 'LimitPolicy').flatMap(compileLimit),
     backends: byName(backends.map(compileBackend)),
   };
@@ -106,8 +112,12 @@ const DEFAULT_GATEWAY: GatewayResource = gatewaySchema.parse({
 });
 
 function compileGateway(gateway: GatewayResource = DEFAULT_GATEWAY): SnapshotGateway {
-  const { workflow, ...spec } = gateway.spec;
-  return { ...spec, workflowHeaders: workflow.headers };
+  const { workflow, crossAppAccess: _, ...spec } = gateway.spec;
+  return { ...spec, ...compileCrossAppAccess(gateway.spec), workflowHeaders: workflow.headers };
+}
+
+function crossAppTokenSeconds(gateway: GatewayResource = DEFAULT_GATEWAY): number {
+  return gateway.spec.crossAppAccess.tokenSeconds;
 }
 
 /** @param types of the providers, by name */

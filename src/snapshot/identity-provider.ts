@@ -17,6 +17,7 @@ export function compileIdentityProvider({
     name: metadata.name,
     issuer,
     audiences,
+    withoutAudience: audiences.length === 0 && spec.sharedSecret !== undefined,
     algorithms: spec.algorithms ?? (spec.sharedSecret === undefined ? SIGNATURE_ALGORITHMS : ['HS256']),
     clockSkewSeconds,
     maxLifetimeSeconds,

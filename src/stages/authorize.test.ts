@@ -134,6 +134,13 @@ describe('what a model asks for itself', () => {
     expect(decide({ ...met, scopes: [] }, 'm', access).error).toMatchObject({ scopes: ['use', 'more'] });
   });
 
+  it('repeats a few names of a long list', () => {
+    const long = Array.from({ length: 1000 }, (_, index) => `group-${String(index)}`);
+    const { line, error } = decide(met, 'm', { groups: long });
+    expect(JSON.stringify([line, String(error)]).length).toBeLessThan(500);
+    expect(String(error)).toContain('group-0 or group-1');
+  });
+
   it('hides what may not be used from lists', () => {
     expect(mayUseModel(snapshot, principal(met), modelOf('m', { access }))).toBe(true);
     expect(mayUseModel(snapshot, principal(), modelOf('m', { access }))).toBe(false);

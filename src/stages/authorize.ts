@@ -5,6 +5,9 @@ import { grants, listHas, roleOf, teamOf } from '../core/roles.ts';
 import type { Snapshot, SnapshotAccess, SnapshotModel, SnapshotRole } from '../core/snapshot.ts';
 import { LONGEST_TRACED_NAME, type TraceLine } from '../core/trace.ts';
 
+/** Names that a refusal repeats: a list in a resource may have a thousand. */
+const MOST_NAMED = 10;
+
 /** What is asked for: a right that roles give, on one thing. */
 export interface AskedRight {
   readonly surface: Surface;
@@ -55,8 +58,11 @@ export function judge(snapshot: Snapshot, principal: Principal, asked: AskedRigh
   }
   const role = roles.find((one) => listHas(listOf(one, asked), names));
   if (role === undefined) {
-    const first = roles.map(({ name }) => name).join(', ');
-    return refused(asked, `role/${first}`, `a role whose list of ${asked.list} has ${what}`);
+    const had = named(
+      roles.map(({ name }) => name),
+      ', ',
+    );
+    return refused(asked, `role/${had}`, `a role whose list of ${asked.list} has ${what}`);
   }
   if (!listHas(asked.list === 'backends' ? undefined : principal[asked.list], names)) {
     return refused(asked, `key/${principal.keyId}`, `${what} in this API key's list`);
@@ -86,6 +92,12 @@ function refused(
   return { allowed: false, rule, missing, error };
 }
 
+/** Names of a list of any length, the first few of them. */
+function named(names: readonly string[], separator: string): string {
+  const first = names.slice(0, MOST_NAMED).join(separator);
+  return names.length > MOST_NAMED ? `${first} …` : first;
+}
+
 /** What a thing asks for itself; undefined where all of it is met. */
 function judgeAccess(
   principal: Principal,
@@ -103,12 +115,12 @@ function judgeAccess(
   ] as const;
   for (const [list, wanted, had, word] of lists) {
     if (wanted === undefined || wanted.some((one) => had.includes(one))) continue;
-    return refused(asked, `access/${list}`, `${word} ${wanted.join(' or ')}`, 'not_allowed');
+    return refused(asked, `access/${list}`, `${word} ${named(wanted, ' or ')}`, 'not_allowed');
   }
   const scopes = access.scopes ?? [];
   const missing = scopes.filter((scope) => !principal.scopes.includes(scope));
   if (missing.length === 0) return undefined;
-  const words = `the scope ${missing.join(' and ')}`;
+  const words = `the scope ${named(missing, ' and ')}`;
   return refused(asked, 'access/scopes', words, 'insufficient_scope', scopes);
 }
 

@@ -85,6 +85,7 @@ function identifier(
     tokens: {
       verify: (text) => {
         if (text === 'good.token.x') return more.token ?? TOKEN;
+        if (text === 'newer.token.x') return { ...TOKEN, groups: ['moved'] };
         throw new LimenError('invalid_token', 'This token is not valid here.');
       },
     },
@@ -241,5 +242,7 @@ describe('a token', () => {
     await identify('good.token.x');
     await identify('good.token.x');
     expect(seen).toMatchObject([{ id: 'corp:ada', provider: 'corp', groups: ['staff'], seenAt: 1000 }]);
+    await identify('newer.token.x');
+    expect(seen.slice(1)).toMatchObject([{ id: 'corp:ada', groups: ['moved'] }]);
   });
 });

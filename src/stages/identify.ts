@@ -18,6 +18,8 @@ import { looksLikeToken, type TokenVerifier, type VerifiedToken } from '../core/
 const MAX_KEY_LENGTH = 1024;
 /** How often the use of one key is told of, in milliseconds. */
 const KEY_SIGHTING_MS = 60_000;
+/** Roles that a line of the trace names. */
+const MOST_NAMED_ROLES = 20;
 /** Users whose latest token is remembered, so that only a change is told of. */
 const MOST_REMEMBERED_USERS = 20_000;
 
@@ -89,6 +91,8 @@ export class Identifier {
   readonly #made = new WeakMap<VirtualKey | VerifiedToken, Made>();
   /** When the use of a key was last told of. */
   readonly #toldOfKey = new WeakMap<VirtualKey, number>();
+  /** Tokens that were looked at for something new. */
+  readonly #toldTokens = new WeakSet<VerifiedToken>();
   /** Canonical user → what its latest token said; the user that was remembered longest goes first. */
   readonly #toldOfUser = new Map<string, string>();
 
@@ -155,7 +159,10 @@ export class Identifier {
     reports.keyUsed(key.id, time);
   }
 
-  #tellOfUser({ provider, user: id, email, name, groups, tenant }: VerifiedToken): void {
+  #tellOfUser(token: VerifiedToken): void {
+    if (this.#toldTokens.has(token)) return;
+    this.#toldTokens.add(token);
+    const { provider, user: id, email, name, groups, tenant } = token;
     const said = JSON.stringify([provider, email, name, groups, tenant]);
     if (this.#toldOfUser.get(id) === said) return;
     this.#toldOfUser.delete(id);
@@ -213,7 +220,8 @@ function tokenPrincipal(token: VerifiedToken, snapshot: Snapshot, directory: Dir
     ...membershipOf(snapshot, { user, record, groups, team, tenant, roles, rolesByDefault: [] }),
     scopes: token.scopes,
     features: token.features,
-    surfaces: SURFACES,
+    // An application acts for its user on the gateway, and never manages it.
+    surfaces: token.isExchanged === true ? DEFAULT_SURFACES : SURFACES,
     expiresAt: token.expiresAt,
   };
 }
@@ -232,7 +240,7 @@ function union(left: readonly string[], right: readonly string[]): readonly stri
 /** How somebody was identified, for the trace. */
 export function identifiedLine({ kind, keyId, user, team, tenant, roles }: Principal): TraceLine {
   const parts = [
-    `roles ${roles.length === 0 ? 'none' : roles.join(', ')}`,
+    `roles ${roles.length === 0 ? 'none' : roles.slice(0, MOST_NAMED_ROLES).join(', ')}`,
     ...(team === undefined ? [] : [`team ${team}`]),
     ...(tenant === undefined ? [] : [`tenant ${tenant}`]),
   ];

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../core/capabilities.ts';
 import { targetAmong, targetOfCluster } from '../core/gateway-names.ts';
+import type { TraceLine } from '../core/trace.ts';
 import type { RequestTarget } from '../core/ledger.ts';
 import type { Snapshot, SnapshotModel, SnapshotProvider } from '../core/snapshot.ts';
 import {
@@ -131,7 +132,7 @@ function plan(
   } = {},
 ) {
   const targets = withoutOpenCircuits(
-    resolveTargets(snapshot, models[name], NOBODY, priceOf),
+    resolveTargets(snapshot, models[name], NOBODY, priceOf, []),
     more.open ?? new Map(),
     name,
   );
@@ -186,7 +187,7 @@ describe('a model of which all targets are sent the same request in another form
   it('is converted by each try where they differ, or where its beginning is watched', () => {
     expect(plan('mixed', foreign).convertsOnce).toBe(false);
     const watched = planRoute(
-      resolveTargets(snapshot, models.plain, NOBODY, priceOf),
+      resolveTargets(snapshot, models.plain, NOBODY, priceOf, []),
       { ...models.plain, failoverOn: 'firstEvent' },
       { ...foreign, stream: true },
       shapeOf,
@@ -210,7 +211,7 @@ describe('unknownModel', () => {
 describe('resolveTargets', () => {
   it('has the usual price where no resource says one', () => {
     const byPrefix = resolveModel(snapshot, 'gpt-new');
-    const [target] = byPrefix === undefined ? [] : resolveTargets(snapshot, byPrefix, NOBODY, priceOf);
+    const [target] = byPrefix === undefined ? [] : resolveTargets(snapshot, byPrefix, NOBODY, priceOf, []);
     expect(target?.address).toMatchObject({ model: 'gpt-new', price: { input: 3, output: 4 } });
   });
 
@@ -221,7 +222,7 @@ describe('resolveTargets', () => {
     providers: { ...snapshot.providers, a: shared, 'a@acme': own },
   };
   const names = (tenant?: string) =>
-    resolveTargets(withTenant, models.mixed, { user: 'ada', tenant }, priceOf).map(
+    resolveTargets(withTenant, models.mixed, { user: 'ada', tenant }, priceOf, []).map(
       ({ address }) => address.provider,
     );
 
@@ -236,10 +237,12 @@ describe('resolveTargets', () => {
   it('refuses whoever has no account of their own where nothing else is left', () => {
     const targets = [{ provider: 'a', priority: 0, weight: 1 }];
     const only = model('only', targets);
-    expect(() => resolveTargets(withTenant, only, { user: 'ada', tenant: 'other' }, priceOf)).toThrow(
+    const trace: TraceLine[] = [];
+    expect(() => resolveTargets(withTenant, only, { user: 'ada', tenant: 'other' }, priceOf, trace)).toThrow(
       expect.objectContaining({ code: 'not_allowed', status: 403 }),
     );
-    expect(resolveTargets(withTenant, only, { user: 'ada', tenant: 'acme' }, priceOf)).toMatchObject([
+    expect(trace).toEqual([['authorize', 'provider/a', 'other', 'left out', 'kept for tenants']]);
+    expect(resolveTargets(withTenant, only, { user: 'ada', tenant: 'acme' }, priceOf, [])).toMatchObject([
       { provider: 'a@acme', address: { provider: 'a@acme' } },
     ]);
   });
@@ -247,7 +250,7 @@ describe('resolveTargets', () => {
   it('tells the verified user to those providers alone that ask for it', () => {
     const asks = { ...snapshot.providers['b'], ...provider('b', 'openai'), subjectAsUser: true };
     const some: Snapshot = { ...snapshot, providers: { ...snapshot.providers, b: asks } };
-    const told = resolveTargets(some, models.alike, { user: 'ada' }, priceOf).map(
+    const told = resolveTargets(some, models.alike, { user: 'ada' }, priceOf, []).map(
       ({ address }) => address.user,
     );
     expect(told).toEqual([undefined, 'ada', undefined]);
@@ -255,14 +258,14 @@ describe('resolveTargets', () => {
 
   it('says so where no provider is left', () => {
     const orphan = model('orphan', [{ provider: 'gone', priority: 0, weight: 1 }]);
-    expect(() => resolveTargets(snapshot, orphan, NOBODY, priceOf)).toThrow(
+    expect(() => resolveTargets(snapshot, orphan, NOBODY, priceOf, [])).toThrow(
       expect.objectContaining({ code: 'unavailable' }),
     );
   });
 });
 
 describe('withoutOpenCircuits', () => {
-  const targets = resolveTargets(snapshot, models.alike, NOBODY, priceOf);
+  const targets = resolveTargets(snapshot, models.alike, NOBODY, priceOf, []);
 
   it('leaves out whose circuit is open', () => {
     const left = withoutOpenCircuits(targets, new Map([['a', 9]]), 'alike');

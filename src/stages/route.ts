@@ -11,6 +11,7 @@ import type { RequestTarget } from '../core/ledger.ts';
 import { nearestNames } from '../core/nearest.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Snapshot, SnapshotModel, SnapshotProvider, SnapshotTarget } from '../core/snapshot.ts';
+import type { TraceLine } from '../core/trace.ts';
 import type { Price } from '../core/usage.ts';
 
 /** How one provider is sent a request: what it must agree in with others for all to be sent the same bytes. */
@@ -144,12 +145,15 @@ export type PriceOf = (providerType: string, model: string) => Price | undefined
 /**
  * The targets of a Model as they are for somebody: a tenant's own accounts in the place of the shared ones. Throws
  * unavailable where no provider of it is configured, not_allowed where all that are belong to tenants.
+ *
+ * @param trace gets a line for each that is left out
  */
 export function resolveTargets(
   snapshot: Snapshot,
   model: SnapshotModel,
   { user, tenant }: Pick<Principal, 'user' | 'tenant'>,
   priceOf: PriceOf,
+  trace: TraceLine[],
 ): readonly ResolvedTarget[] {
   const seen = new Map<string, number>();
   let withheld = false;
@@ -160,6 +164,7 @@ export function resolveTargets(
     if (provider === undefined) return [];
     if (isOthers(provider)) {
       withheld = true;
+      trace.push(['authorize', `provider/${provider.name}`, tenant ?? '', 'left out', 'kept for tenants']);
       return [];
     }
     const name = target.model ?? model.name;

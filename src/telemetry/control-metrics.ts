@@ -25,6 +25,7 @@ export class ControlMetrics {
   readonly #issuerKeyFetches: Counter<'provider' | 'outcome'>;
   readonly #jobSuccess: Gauge<'job'>;
   readonly #jobFailures: Counter<'job'>;
+  readonly #overruns: Counter<'rule'>;
   readonly #limitAlerts: Counter<'rule' | 'percent'>;
 
   constructor(probes: ControlProbes) {
@@ -71,6 +72,12 @@ export class ControlMetrics {
       labelNames: ['job'],
       registers,
     });
+    this.#overruns = new Counter({
+      name: 'limen_limit_overruns_total',
+      help: 'Answers that cost more than was left of their reservation',
+      labelNames: ['rule'],
+      registers,
+    });
     this.#limitAlerts = new Counter({
       name: 'limen_limit_alerts_total',
       help: 'Thresholds of limits that were crossed, once for each subject and period',
@@ -104,6 +111,10 @@ export class ControlMetrics {
 
   rowsWritten(count: number): void {
     this.#written.inc(count);
+  }
+
+  overran(rule: string): void {
+    this.#overruns.inc({ rule });
   }
 
   writeFailed(): void {

@@ -59,7 +59,7 @@ describe('metrics', () => {
       circuits: () =>
         Promise.resolve([{ provider: 'claude', state: 'open', failures: 5, retryInSeconds: 30 }]),
     });
-    one.requestSettled(row);
+    one.requestSettled({ ...row, cutOffTokens: 5 });
     two.requestSettled(row);
     two.requestSettled({
       ...row,
@@ -89,6 +89,7 @@ describe('metrics', () => {
     }
     one.requestUnidentified(401);
     control.rowsWritten(3);
+    control.overran('month');
     control.backlog(7, 8);
 
     const server = await serveMetrics(two.registry, join(folder, 'two.sock'));
@@ -113,6 +114,8 @@ describe('metrics', () => {
       'limen_ledger_admit_failures_total{reason="away"} 1',
       'limen_ledger_queue_rows 5',
       'limen_redis_up 0',
+      'limen_cut_off_answers_total{model="fast"} 1',
+      'limen_limit_overruns_total{rule="month"} 1',
       'limen_ledger_rows_written_total 3',
       'limen_ledger_open_intents 7',
       'limen_failed_tries_total{provider="claude",outcome="reset"} 2',

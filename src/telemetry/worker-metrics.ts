@@ -56,6 +56,7 @@ export class WorkerMetrics {
   readonly #answerCache: Counter<'model' | 'result'>;
   readonly #keptAnswers: Counter<'result'>;
   readonly #limitsUnchecked: Counter<'outcome'>;
+  readonly #cutOffs: Counter<'model'>;
 
   constructor(probes: WorkerProbes) {
     const registers = [this.registry];
@@ -151,6 +152,12 @@ export class WorkerMetrics {
       labelNames: ['result'],
       registers,
     });
+    this.#cutOffs = new Counter({
+      name: 'limen_cut_off_answers_total',
+      help: 'Streams that a budget ended',
+      labelNames: ['model'],
+      registers,
+    });
     this.#limitsUnchecked = new Counter({
       name: 'limen_limits_store_away_total',
       help: 'Requests with limits while Redis was away: allowed without a check, or refused',
@@ -181,6 +188,7 @@ export class WorkerMetrics {
     }
     this.#usageSources.inc({ source: row.usageSource });
     if (row.costUsd > 0) this.#cost.inc({ model, provider }, row.costUsd);
+    if (row.cutOffTokens !== undefined) this.#cutOffs.inc({ model });
     if (row.cache !== '') this.#answerCache.inc({ model, result: row.cache });
     this.#overhead.observe({ format }, row.limenMicros / 1e6);
     if (row.timeToFirstTokenMs > 0)

@@ -12,7 +12,7 @@ export const KEY_WAIT_MS = 2000;
 /** How often the issuer's keys are asked for at most, whatever tokens name. */
 export const ASK_INTERVAL_MS = 30_000;
 /** For so long nobody asks for a key again that was not to be had. */
-const UNKNOWN_KID_MS = 300_000;
+const UNKNOWN_KID_MS = 60_000;
 const MOST_UNKNOWN_KIDS = 1000;
 const MOST_WAITING = 256;
 const LOOK_MS = 20;

@@ -17,7 +17,12 @@ export interface UnverifiedToken {
 }
 
 /** RFC 7519, section 5.1; RFC 9068, section 2.1. Compared without case. */
-const TYPES: ReadonlySet<string> = new Set(['jwt', 'at+jwt', 'application/jwt', 'application/at+jwt']);
+export const TOKEN_TYPES: ReadonlySet<string> = new Set([
+  'jwt',
+  'at+jwt',
+  'application/jwt',
+  'application/at+jwt',
+]);
 
 /**
  * Header parameters that bring the key themselves or tell where it is, which would make every signature a good one, and
@@ -28,9 +33,10 @@ const REFUSED_PARAMETERS = ['jku', 'jwk', 'x5u', 'x5c', 'crit', 'b64'];
 /**
  * Takes a signed JWT in compact form apart (RFC 7515, section 7.1).
  *
+ * @param types one of which `typ` must be, in lower case; those of tokens unless said otherwise
  * @throws LimenError invalid_token
  */
-export function readToken(token: string): UnverifiedToken {
+export function readToken(token: string, types: ReadonlySet<string> = TOKEN_TYPES): UnverifiedToken {
   if (token.length > LONGEST_TOKEN) {
     throw refusal('too long', `This token is longer than ${LONGEST_TOKEN} characters.`);
   }
@@ -40,7 +46,7 @@ export function readToken(token: string): UnverifiedToken {
     throw refusal('not three parts in base64url');
   }
   return {
-    ...readHeader(header),
+    ...readHeader(header, types),
     claims: readClaims(claims),
     signed: Buffer.from(token.slice(0, token.lastIndexOf('.')), 'ascii'),
     signature,
@@ -53,19 +59,24 @@ function decodePart(part: string): Buffer | undefined {
   return part !== '' && bytes.toString('base64url') === part ? bytes : undefined;
 }
 
-function readHeader(bytes: Buffer): Pick<UnverifiedToken, 'algorithm' | 'kid'> {
+function readHeader(bytes: Buffer, types: ReadonlySet<string>): Pick<UnverifiedToken, 'algorithm' | 'kid'> {
   const header = parseStrictObject(bytes);
   if (header === undefined) throw refusal('header is no JSON object with each member once');
   const refused = REFUSED_PARAMETERS.find((parameter) => Object.hasOwn(header, parameter));
   if (refused !== undefined) throw refusal(`header has ${refused}`);
   const { alg, kid, typ } = header;
   if (typeof alg !== 'string') throw refusal('alg is no text');
-  if (typ !== undefined && (typeof typ !== 'string' || !TYPES.has(typ.toLowerCase())))
-    throw refusal('typ is another');
+  if (!isOfType(typ, types)) throw refusal('typ is another');
   if (kid !== undefined && (typeof kid !== 'string' || kid.length === 0 || kid.length > LONGEST_KID)) {
     throw refusal('kid is no text of usual length');
   }
   return { algorithm: alg, kid };
+}
+
+/** Only a token may go without its type: what is no token must say so. */
+function isOfType(typ: unknown, types: ReadonlySet<string>): boolean {
+  if (typ === undefined) return types === TOKEN_TYPES;
+  return typeof typ === 'string' && types.has(typ.toLowerCase());
 }
 
 function readClaims(bytes: Buffer): JsonObject {

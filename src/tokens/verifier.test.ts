@@ -229,7 +229,7 @@ describe('a key that nobody has yet', () => {
   });
 
   it('cannot be made up to flood the issuer: one question in half a minute, whatever tokens name', async () => {
-    const issuer = testIssuer('RS256');
+    const issuer = testIssuer('EdDSA');
     const { verifier, keyMissing } = verifierOf(issuer);
     const snapshot = snapshotOf(entry());
     const flood = async (count: number, name: string) => {
@@ -252,7 +252,7 @@ describe('a key that nobody has yet', () => {
   });
 
   it('holds up a bounded number of requests: the others are refused at once', async () => {
-    const issuer = testIssuer('RS256');
+    const issuer = testIssuer('EdDSA');
     const { verifier } = verifierOf(issuer);
     const results = Array.from({ length: 1000 }, (_, index) => {
       try {
@@ -308,6 +308,23 @@ describe('several issuers', () => {
     expect(verifier.verify(partner.token({ iss: issuer }), snapshot)).toMatchObject({ user: 'partner:ada' });
     expect(() => verifier.verify(corp.token({ iss: issuer }), snapshot)).toThrow(LimenError);
     expect(() => verifier.verify(partner.token(), snapshot)).toThrow(LimenError);
+  });
+});
+
+describe('an issuer without audiences', () => {
+  it('has tokens taken that name none, and no others', async () => {
+    const issuer = testIssuer('HS256');
+    const { verifier } = verifierOf(issuer);
+    const snapshot = snapshotOf(entry({ algorithms: ['HS256'], audiences: [], withoutAudience: true }));
+    const fate = (aud: unknown) => outcome(() => verifier.verify(issuer.token({ aud }), snapshot));
+    expect(await fate(undefined)).toBe('corp:ada');
+    expect(await fate('limen')).toBe('invalid_token');
+    expect(await fate([])).toBe('invalid_token');
+    expect(await fate('')).toBe('invalid_token');
+    const closed = snapshotOf(entry({ algorithms: ['HS256'], audiences: [] }));
+    expect(await outcome(() => verifier.verify(issuer.token({ aud: undefined }), closed))).toBe(
+      'invalid_token',
+    );
   });
 });
 

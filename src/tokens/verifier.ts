@@ -12,6 +12,8 @@ import type { JsonObject } from './strict-json.ts';
 
 export interface TokenVerifierOptions extends MissingKeysOptions {
   readonly directory: Pick<Directory, 'issuerKeys' | 'revocation'>;
+  /** What is verified, by `typ` in lower case; tokens unless said otherwise. */
+  readonly types?: ReadonlySet<string>;
 }
 
 /** Tokens that are remembered; some KiB each at most. */
@@ -64,7 +66,7 @@ class Verifier implements TokenVerifier {
     const hash = text.length > LONGEST_TOKEN ? '' : createHash('sha256').update(text).digest('base64');
     const remembered = this.#recall(hash, issuers);
     if (remembered !== undefined) return this.#stillGood(remembered);
-    const claimed = claimedBy(readToken(text), issuers);
+    const claimed = claimedBy(readToken(text, this.#options.types), issuers);
     const { token, provider } = claimed;
     const verified = this.#verify(claimed, issuers, hash);
     if (verified !== undefined) return verified;
@@ -104,7 +106,8 @@ class Verifier implements TokenVerifier {
       ...checkedTimes(token.claims, provider, this.#options.now()),
       ...checkedNames(token.claims),
       ...mapClaims(token.claims, provider),
-      provider: provider.name,
+      provider: provider.exchangedFor ?? provider.name,
+      isExchanged: provider.exchangedFor === undefined ? undefined : true,
     });
     checkPrefix(verified.user, provider, issuers);
     this.#remember(hash, { token: verified, fingerprint: issuers.fingerprint, keys });
@@ -148,7 +151,7 @@ class Verifier implements TokenVerifier {
     this.#remembered.delete(hash);
     const isCurrent =
       found.fingerprint === fingerprint &&
-      found.keys === this.#options.directory.issuerKeys(found.token.provider);
+      found.keys === this.#options.directory.issuerKeys(found.keys.provider);
     if (!isCurrent) return undefined;
     if (found.token.expiresAt > this.#options.now()) this.#remembered.set(hash, found);
     return found.token;
@@ -186,9 +189,11 @@ function claimedBy(token: UnverifiedToken, { byIssuer }: Issuers): Claimed {
   const { iss, aud } = token.claims;
   const providers = typeof iss === 'string' ? byIssuer.get(iss) : undefined;
   if (providers === undefined) throw refusal('no entry for its issuer');
-  const audiences: readonly unknown[] = Array.isArray(aud) ? aud : [aud];
+  const audiences: readonly unknown[] = aud === undefined ? [] : Array.isArray(aud) ? aud : [aud];
   if (!audiences.every((audience) => typeof audience === 'string')) throw refusal('aud is no text');
-  const provider = providers.find((one) => one.audiences.some((audience) => audiences.includes(audience)));
+  const provider = providers.find((one) =>
+    aud === undefined ? one.withoutAudience : one.audiences.some((audience) => audiences.includes(audience)),
+  );
   if (provider === undefined) {
     throw refusal(
       'other audience',

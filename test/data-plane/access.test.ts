@@ -1,5 +1,6 @@
 import { connect } from 'node:net';
 import { setTimeout } from 'node:timers/promises';
+import { z } from 'zod';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../../src/core/capabilities.ts';
 import { IDENTITY_HEADERS } from '../../src/core/gateway-names.ts';
@@ -42,6 +43,8 @@ const TOKENS: Readonly<Record<string, VerifiedToken>> = {
   'nobody.token.x': token({ roles: [] }),
   'plain.token.x': token(),
   'slow.token.x': token(),
+  'bob.token.x': token({ user: 'corp:bob' }),
+  'acme.token.x': token({ tenant: 'acme' }),
   'scoped.token.x': token({ scopes: ['models.secret', 'models.more'] }),
   'full.token.x': token({
     user: 'corp:älice\r\nx-injected: 1',
@@ -129,6 +132,7 @@ describe.each([
         claude: { targets: [{ provider: 'anth', model: 'claude-real' }] },
         shared: { targets: [{ provider: 'shared' }], cache: { ttlSeconds: 60, scope: 'everybody' } },
         closed: { targets: [{ provider: 'closed' }] },
+        mixed: { targets: [{ provider: 'shared' }, { provider: 'anth', priority: 1 }] },
       },
       others: [
         {
@@ -142,6 +146,10 @@ describe.each([
         },
         { kind: 'Role', name: 'quiet', spec: { permissions: ['models:use'], models: ['quiet'] } },
       ],
+      backends: {
+        wiki: { url: asking.url, identityHeaders: true },
+        plain: { url: silent.url },
+      },
       keys: [
         { key: KEYS.ada, id: 'ada', user: 'ada' },
         { key: KEYS.acme, id: 'acme', user: 'ada', tenant: 'acme' },
@@ -354,6 +362,22 @@ describe.each([
       silent.expectNotSent('forged');
     });
 
+    test('of a backend are its own: told where it asks, and never the client’s', async () => {
+      for (const upstream of [asking, silent]) upstream.always(answer(200, {}, ''));
+      for (const name of ['wiki', 'plain']) {
+        const path = `/backends/${name}/page`;
+        const { status } = await plane.call({ method: 'GET', path, key: KEYS.ada, headers: FORGED });
+        expect(status).toBe(200);
+      }
+      expect(identityOf(asking)).toEqual({
+        'x-user-id': ['ada'],
+        'x-user-role': ['developer'],
+        'x-user-admin': ['false'],
+        'x-gateway-validated': ['true'],
+      });
+      expect(identityOf(silent)).toEqual({});
+    });
+
     test('go to the provider that asks, and not to the one that is tried after it', async () => {
       const failing = answer(503, { 'content-type': 'application/json' }, '{}');
       for (const [model, path] of [
@@ -380,6 +404,12 @@ describe.each([
       }
     });
 
+    test('are taken out before a route is chosen, so that no upstream of any kind gets them', async () => {
+      const dump = await plane.configDump();
+      const early = /"early_header_mutation_extensions": \[[^]*?\n {12,}\],/.exec(dump)?.[0] ?? '';
+      for (const name of Object.keys(IDENTITY_HEADERS)) expect(early).toContain(`"remove": "${name}"`);
+    });
+
     test('cannot be sent in a spelling that only some read', async () => {
       const raw = [
         'POST /v1/chat/completions HTTP/1.1',
@@ -397,6 +427,38 @@ describe.each([
       const all = asking.requests.flatMap(({ rawHeaders }) => rawHeaders);
       expect(all.filter(([, value]) => value.includes('forged'))).toEqual([]);
     });
+  });
+
+  test('reasoning that was sealed for one user of an issuer opens for no other, and in no other tenant', async () => {
+    const thought = {
+      id: 'msg_1',
+      type: 'message',
+      role: 'assistant',
+      model: 'claude-real',
+      content: [
+        { type: 'thinking', thinking: 'hm', signature: 'c2lnbmF0dXJl' },
+        { type: 'text', text: 'hi' },
+      ],
+      stop_reason: 'end_turn',
+      stop_sequence: null,
+      usage: { input_tokens: 1, output_tokens: 1 },
+    };
+    silent.always(answer(200, { 'content-type': 'application/json' }, JSON.stringify(thought)));
+    const ask = (key: string, input: unknown) =>
+      plane.call({
+        path: PATHS.responses,
+        body: JSON.stringify({ model: 'claude', input, include: ['reasoning.encrypted_content'] }),
+        key,
+      });
+    const first = await ask('plain.token.x', 'Think.');
+    const { output } = z.object({ output: z.array(z.looseObject({})) }).parse(first.json());
+    expect(JSON.stringify(output)).toContain('limen1.');
+    const next = [...output, { role: 'user', content: 'And now?' }];
+    const statuses: number[] = [];
+    for (const key of ['plain.token.x', 'bob.token.x', 'acme.token.x', KEYS.ada]) {
+      statuses.push((await ask(key, next)).status);
+    }
+    expect(statuses).toEqual([200, 400, 400, 400]);
   });
 
   describe('the verified user', () => {
@@ -449,6 +511,13 @@ describe.each([
       own.expectCredential(...openai.credential('sk-of-acme'));
       expect(silent.requests).toEqual([]);
       expect(await plane.rowOf(result)).toMatchObject({ provider: 'shared@acme', tenant: 'acme' });
+    });
+
+    test('is so where each try is converted by itself', async () => {
+      const body = requestBody('messages', { model: 'mixed' });
+      expect((await plane.call({ path: PATHS.messages, body, key: KEYS.acme })).status).toBe(200);
+      own.expectCredential(...openai.credential('sk-of-acme'));
+      expect(silent.requests).toEqual([]);
     });
 
     test('has the endpoint of the provider where it has none of its own', async () => {

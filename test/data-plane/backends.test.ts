@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { createServer, request, type IncomingMessage } from 'node:http';
+import { connect as connectHttp2 } from 'node:http2';
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -17,11 +18,14 @@ import {
   type DataPlane,
   type DataPlaneOptions,
 } from '../support/data-plane.ts';
+import { RemoteWorker } from '../support/data-plane/remote-worker.ts';
 import { eventually, removeFolder, temporaryFolder } from '../support/running-envoy.ts';
 import { portOf, Service } from '../support/upstream/service.ts';
 
 const MEGABYTE = 1_048_576;
 const UPLOAD_IDLE_SECONDS = 1;
+/** Nobody listens at the first of several. */
+const ADDRESSES = { unresolved: [], several: ['127.0.0.3', '::1', '127.0.0.1'] };
 const KEYS: DataPlaneOptions['keys'] = [
   { key: CLIENT_KEY, id: 'key-1', user: 'ada', team: 'physics', tenant: 'north' },
   { key: 'tw-nameless', id: 'key-3', user: 'bob' },
@@ -35,7 +39,12 @@ const TOKENS: Readonly<Record<string, VerifiedToken>> = {
   'a.scoped.token': token({ scopes: ['calendar.write', 'calendar.read'] }),
   'a.pro.token': token({ features: ['plan:pro'] }),
   'a.roleless.token': token({ roles: [] }),
+  'a.narrow.token': token({ roles: ['narrow'] }),
 };
+
+const OTHERS = [
+  { kind: 'Role', name: 'narrow', spec: { permissions: ['backends:use'], backends: ['pl*', 'calendar'] } },
+];
 
 function token(more: Partial<VerifiedToken>): VerifiedToken {
   const who = { provider: 'house', user: 'house:alice', groups: [], roles: ['developer'], tenant: 'south' };
@@ -66,6 +75,7 @@ function backendsAt(url: string): Record<string, BackendInput> {
     hurried: { url, timeoutSeconds: 0.3 },
     nowhere: { url: 'http://127.0.0.1:9' },
     unresolved: { url },
+    several: { url },
   };
 }
 
@@ -87,7 +97,8 @@ describe.each([
       tokens: TOKENS,
       gateway: { timeouts: { uploadIdleSeconds: UPLOAD_IDLE_SECONDS } },
       backends: backendsAt(service.url),
-      backendAddresses: { unresolved: [] },
+      backendAddresses: ADDRESSES,
+      others: OTHERS,
     });
   });
   afterAll(async () => {
@@ -214,6 +225,27 @@ describe.each([
     // The exchange was over before the body was.
     expect(seen).toEqual([0, 0, 0, 0]);
     expect((await plane.rowOf(result)).responseBytes).toBe(pieces * MEGABYTE);
+  });
+
+  test('over HTTP/2 as well, both ways at once', async () => {
+    service.handler = (incoming, response) => void incoming.pipe(response);
+    const session = connectHttp2(plane.url);
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': '/backends/plain/echo',
+      authorization: `Bearer ${CLIENT_KEY}`,
+    });
+    stream.write('first');
+    const [head] = await once(stream, 'response');
+    const [first] = await once(stream, 'data');
+    let rest = 0;
+    stream.on('data', (chunk: Buffer) => (rest += chunk.length));
+    stream.end(Buffer.alloc(20 * MEGABYTE));
+    await once(stream, 'end');
+    session.close();
+    expect(head).toMatchObject({ ':status': 200 });
+    expect(String(first)).toBe('first');
+    expect(rest).toBe(20 * MEGABYTE);
   });
 
   test('a request with trailers arrives whole', async () => {
@@ -355,6 +387,14 @@ describe.each([
     });
   });
 
+  test('a role may be for some backends alone', async () => {
+    expect(await get('/backends/plain/x', { key: 'a.narrow.token' })).toMatchObject({ status: 200 });
+    const refused = await get('/backends/root/x', { key: 'a.narrow.token' });
+    expect(refused.status).toBe(403);
+    expect(refused.text).toContain('a role whose list of backends has the backend \\"root\\" is missing');
+    expect(service.only().url).toBe('/base/x');
+  });
+
   test('a scope that is missing is named, and one that is there lets in', async () => {
     const refused = await plane.call({ path: '/backends/calendar/events/7', key: 'a.plain.token' });
     expect(refused.status).toBe(403);
@@ -413,6 +453,13 @@ describe.each([
     expect(result).toMatchObject({ status: 403 });
     expect(result.json()).toMatchObject({ error: { code: 'not_allowed' } });
     expect(service.requests).toEqual([]);
+    const { trace } = await plane.rowOf(result);
+    expect(trace.at(-1)?.slice(0, 4)).toEqual([
+      'authorize',
+      `Backend/${path.split('/')[2]}`,
+      path.split('/', 3).join('/'),
+      'refused',
+    ]);
   });
 
   test.each([
@@ -454,6 +501,12 @@ describe.each([
     expect(untold?.headers['x-user-id']).toBeUndefined();
   });
 
+  test('an address that nobody answers at gives way to the next', async () => {
+    const result = await get('/backends/several/x');
+    expect(result).toMatchObject({ status: 200, text: 'ok' });
+    expect(await plane.rowOf(result)).toMatchObject({ attempts: 1 });
+  });
+
   test('Envoy’s own answers have the shape of the others', async () => {
     const refused = await get('/backends/nowhere/x');
     expect(refused.status).toBe(503);
@@ -479,13 +532,13 @@ describe.each([
   test('a rule on requests refuses, and names itself', async () => {
     const rule = { per: 'backend', requests: 7, window: '1m', match: { backends: ['plain'] } };
     const outcome = { used: 7, held: 0, reserved: 0, resetMs: 12_000 };
-    const others = [{ kind: 'LimitPolicy', name: 'calls', spec: rule }];
+    const others = [...OTHERS, { kind: 'LimitPolicy', name: 'calls', spec: rule }];
     await plane.publish({ others, admission: { limits: [{ ...outcome, outcome: 'refused' }] } });
     const refused = await get('/backends/plain/x');
     const elsewhere = await get('/backends/root/x');
     await plane.publish({ others, admission: { limits: [{ ...outcome, used: 4, outcome: 'allowed' }] } });
     const allowed = await get('/backends/plain/x');
-    await plane.publish({ others: [], admission: undefined });
+    await plane.publish({ others: OTHERS, admission: undefined });
     expect(refused.status).toBe(429);
     expect(refused.json()).toMatchObject({ error: { code: 'rate_limited' } });
     expect(refused.headers['retry-after']).toBe('12');
@@ -519,14 +572,14 @@ describe.each([
       response.end('last');
     };
     const open = await plane.open({ method: 'GET', path: '/backends/root/slow' });
-    await plane.publish({ backendAddresses: { unresolved: [], root: ['127.0.0.2'] } });
+    await plane.publish({ backendAddresses: { ...ADDRESSES, root: ['127.0.0.2'] } });
     const answer = await eventually(async () => {
       const { text } = await get('/backends/root/x');
       return text === 'the other one' ? text : undefined;
     }, 5000);
     release.resolve();
     const before = await open.finish();
-    await plane.publish({ backendAddresses: { unresolved: [] } });
+    await plane.publish({ backendAddresses: ADDRESSES });
     other.closeAllConnections();
     other.close();
     expect(answer).toBe('the other one');
@@ -545,6 +598,30 @@ describe.each([
     expect(result.status).toBe(503);
     expect(result.json()).toMatchObject({ error: { code: 'unavailable' } });
     const { response } = await upgrade(plane.port, '/backends/socket/ws');
+    expect(response.statusCode).toBe(503);
+    expect(service.requests).toEqual([]);
+  });
+});
+
+describe('a worker that is stuck', () => {
+  test('holds no request for good, and lets none through', async () => {
+    const service = await Service.start();
+    const plane = await startDataPlane({
+      providers: {},
+      models: {},
+      workerProcesses: true,
+      backends: backendsAt(service.url),
+    });
+    const workers = plane.workers.filter((worker) => worker instanceof RemoteWorker);
+    for (const worker of workers) worker.signal('SIGSTOP');
+    const answer = await plane.call({ method: 'GET', path: '/backends/plain/x' });
+    const { response } = await upgrade(plane.port, '/backends/socket/ws');
+    for (const worker of workers) worker.signal('SIGCONT');
+    await plane.stop();
+    await service.close();
+    expect(workers).toHaveLength(1);
+    expect(answer.status).toBe(503);
+    expect(answer.json()).toMatchObject({ error: { code: 'unavailable' } });
     expect(response.statusCode).toBe(503);
     expect(service.requests).toEqual([]);
   });

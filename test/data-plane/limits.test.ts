@@ -6,6 +6,7 @@ import { RedisLedger } from '../../src/store/redis/ledger.ts';
 import { RedisLimitBook } from '../../src/store/redis/limit-book.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { startDataPlane, type DataPlane } from '../support/data-plane.ts';
+import { eventually } from '../support/running-envoy.ts';
 import { TestRedis } from '../support/redis.ts';
 import { answer, startUpstream, type ScriptedUpstream } from '../support/upstream/index.ts';
 
@@ -28,7 +29,7 @@ function key(user: string) {
   return { key: `tw-limits-${user}-0123456789abcdef`, id: `key-${user}`, user };
 }
 
-const USERS = ['ada', 'bob', 'cleo', 'dora', 'emil'];
+const USERS = ['ada', 'bob', 'cleo', 'dora', 'emil', 'fay', 'gus'];
 
 /** Rules, as a client of a real Envoy meets them, over a real Redis. */
 describe.each([
@@ -66,11 +67,16 @@ describe.each([
       gateway: { retries: { attempts: 1 } },
       providers: {
         open: { type: 'openai', baseUrl: `${upstream.url}/v1`, credential: 'sk-open' },
+        reserve: { type: 'openai', baseUrl: `${upstream.url}/v1`, credential: 'sk-reserve' },
         anth: { type: 'anthropic', baseUrl: upstream.url, credential: 'sk-anth' },
       },
       models: {
         fast: { targets: [{ provider: 'open' }], price, outputTokens: 1000, contextTokens: 1000 },
         claude: { targets: [{ provider: 'anth' }], price },
+        both: {
+          targets: [{ provider: 'open' }, { provider: 'reserve', priority: 1 }],
+          price,
+        },
       },
       keys: USERS.map(key),
       others: [
@@ -83,6 +89,8 @@ describe.each([
           onShortfall: 'clamp',
           match: { users: ['dora'] },
         }),
+        limit('contract', { per: 'provider', requests: 1, window: '1m', match: { models: ['both'] } }),
+        limit('loops', { per: 'workflow', requests: 1, window: '1m', match: { users: ['fay', 'gus'] } }),
         limit('shadow', {
           per: 'user',
           requests: 1,
@@ -197,6 +205,35 @@ describe.each([
     const sent = z.object({ max_tokens: z.number() }).parse(JSON.parse(upstream.only().body.toString()));
     expect(sent.max_tokens).toBeLessThan(450);
     expect(sent.max_tokens).toBeGreaterThan(300);
+  });
+
+  test('a provider without room is left out, and where none has room the request is refused', async () => {
+    const both = { model: 'both', messages: [] };
+    expect((await ask('emil', CHAT, both)).status).toBe(200);
+    // Until it is known who answered, both are held.
+    const status = await eventually(async () => {
+      const one = await ask('emil', CHAT, both);
+      return one.status === 429 ? undefined : one.status;
+    });
+    expect(status).toBe(200);
+    expect((await ask('emil', CHAT, both)).status).toBe(429);
+    expect(upstream.requests.flatMap((request) => request.headers('authorization'))).toEqual([
+      'Bearer sk-open',
+      'Bearer sk-reserve',
+    ]);
+  });
+
+  test('a workflow that goes round in circles stops itself, and nobody else', async () => {
+    const step = async (user: string, workflow: string) => {
+      const { status } = await plane.call({
+        path: CHAT,
+        body: JSON.stringify({ model: 'fast', messages: [] }),
+        headers: { authorization: `Bearer ${key(user).key}`, 'x-workflow-id': workflow },
+      });
+      return status;
+    };
+    expect([await step('fay', 'w'), await step('fay', 'w')]).toEqual([200, 429]);
+    expect([await step('fay', 'other'), await step('gus', 'w')]).toEqual([200, 200]);
   });
 
   test('a shadow rule refuses nobody, and says that it would', async () => {

@@ -231,7 +231,7 @@ describe.each([
       expect(result.text).toContain(`"${code}"`);
       expect(result.headers['x-request-id']).toMatch(UUID);
       expect(result.text).toContain(String(result.headers['x-request-id']));
-      if (status === 401) expect(result.headers['www-authenticate']).toBe('Bearer');
+      if (status === 401) expect(result.headers['www-authenticate']).toMatch(/^Bearer resource_metadata=/);
     }
     expect(upstream.requests).toEqual([]);
     expect(plane.intents).toEqual([]);

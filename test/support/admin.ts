@@ -1,8 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { AdminEvent } from '../../src/admin/admin-event.ts';
 import { createKeyService } from '../../src/admin/key-service.ts';
 import { createResourceService, type OtherSources } from '../../src/admin/resource-service.ts';
 import { adminAuthentication } from '../../src/commands/admin.ts';
+import { createCrossApp } from '../../src/commands/cross-app.ts';
 import { createRevocationService } from '../../src/admin/revocation-service.ts';
 import { createRights } from '../../src/admin/rights.ts';
 import type { LimitAdmin } from '../../src/admin/routes/limits.ts';
@@ -18,7 +22,7 @@ import type { SourcedResource } from '../../src/config/origin.ts';
 import type { Directory, IssuerKeys, Revocation, UserRecord, VirtualKey } from '../../src/core/access.ts';
 import type { RequestLog } from '../../src/core/ledger.ts';
 import { isMember } from '../../src/core/roles.ts';
-import type { SessionBook } from '../../src/core/sessions.ts';
+import type { OnceBook, SessionBook } from '../../src/core/sessions.ts';
 import type { Snapshot } from '../../src/core/snapshot.ts';
 import { buildSnapshot } from '../../src/snapshot/build.ts';
 import { openPostgres, type PostgresConnection } from '../../src/store/postgres/database.ts';
@@ -44,8 +48,10 @@ export interface TestAdmin {
   /** Milliseconds by which the clock of credentials and sessions is ahead. */
   clockOffset: number;
   /** What callers other than the admin token are known by: the configuration's roles, teams and issuers. */
-  configure(text: string): void;
+  configure(text: string): Promise<void>;
   readonly directory: TestDirectory;
+  /** What workers would have. */
+  snapshot(): Snapshot | undefined;
   /** A request with the token, or with another credential; the parsed answer. */
   call(
     method: string,
@@ -103,6 +109,7 @@ export interface TestAdminParts {
   readonly sessions?: SessionBook;
   readonly limits?: LimitAdmin;
   readonly requests?: RequestLog;
+  readonly once?: OnceBook;
 }
 
 export async function startAdmin(postgresUrl: string, parts: TestAdminParts = {}): Promise<TestAdmin> {
@@ -115,6 +122,8 @@ export async function startAdmin(postgresUrl: string, parts: TestAdminParts = {}
   let file: readonly SourcedResource[] = [];
   let inForce: readonly SourcedResource[] = [];
   let snapshot: Snapshot | undefined;
+  let configured: readonly SourcedResource[] = [];
+  const data = mkdtempSync(join(tmpdir(), 'limen-admin-'));
   const directory = new TestDirectory();
 
   const otherSources = (): OtherSources => ({
@@ -165,6 +174,26 @@ export async function startAdmin(postgresUrl: string, parts: TestAdminParts = {}
   });
   const resources = createResourceService({ ...listener, store, vault, otherSources });
   const admin = { status, clockOffset: 0 };
+  const crossApp = createCrossApp({
+    data,
+    vault,
+    resources: () => configured,
+    snapshot: () => snapshot,
+    directory,
+    sources: {
+      set: (_, entries) => {
+        for (const entry of entries)
+          if (entry.type === 'issuer-keys')
+            directory.issuers.set(entry.issuerKeys.provider, entry.issuerKeys);
+        return Promise.resolve();
+      },
+    },
+    keyMissing: () => undefined,
+    once: parts.once ?? { claim: () => Promise.resolve(true) },
+    events: createEventStore(connection.database),
+    logger: createLogger('admin', 'silent'),
+    now: () => Date.now() + admin.clockOffset,
+  });
   const server = createAdminServer({
     token,
     authentication: adminAuthentication({
@@ -188,6 +217,7 @@ export async function startAdmin(postgresUrl: string, parts: TestAdminParts = {}
     }),
     events: createEventStore(connection.database),
     limits: parts.limits ?? NO_LIMITS,
+    crossApp,
     requests: parts.requests ?? { read: () => Promise.resolve(undefined) },
     resources,
     // Through the test's own object, so that a test can say something else.
@@ -220,10 +250,13 @@ export async function startAdmin(postgresUrl: string, parts: TestAdminParts = {}
       admin.clockOffset = offset;
     },
     directory,
-    configure(text) {
+    snapshot: () => snapshot,
+    async configure(text) {
       const parsed = parseResources([{ file: 'limen.yaml', text }]);
       if (parsed.issues.length > 0) throw new Error(parsed.issues.map(formatIssue).join('; '));
+      configured = parsed.resources;
       snapshot = buildSnapshot(parsed.resources.map(({ resource }) => resource)).snapshot;
+      await crossApp.onSnapshot(snapshot);
     },
     async call(method, path, body, credential = token) {
       const response = await fetch(`${url}${path}`, {
@@ -241,6 +274,8 @@ export async function startAdmin(postgresUrl: string, parts: TestAdminParts = {}
       return { status: response.status, body: answer, headers: response.headers };
     },
     async close() {
+      crossApp.close();
+      rmSync(data, { recursive: true });
       await server.close();
       await connection.close();
     },

@@ -252,7 +252,12 @@ const API_VERSION = 'limen.dev/v1alpha1';
 /** A Provider resource. `baseUrl` includes the version path: `http://127.0.0.1:9/v1`. */
 export function providerResource(
   name: string,
-  spec: { readonly type: string; readonly baseUrl: string; readonly credential?: string },
+  spec: {
+    readonly type: string;
+    readonly baseUrl: string;
+    readonly credential?: string;
+    readonly tenants?: Readonly<Record<string, object>>;
+  },
 ): ResourceObject {
   const { credential, ...rest } = spec;
   return {

@@ -5,18 +5,21 @@ import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { GatewayLogStore, Intent, QueuedRow, RowQueue } from '../../src/core/ledger.ts';
-import { NO_AMOUNTS } from '../../src/core/limits.ts';
+import { NANO_USD, NO_AMOUNTS, type LimitCheck } from '../../src/core/limits.ts';
 import type { AccessLogEntry } from '../../src/ledger/access-log-entry.ts';
 import { createAccessLogHandler } from '../../src/ledger/access-log.ts';
+import { limitDrift } from '../../src/ledger/drift.ts';
 import { OutputEstimator } from '../../src/ledger/estimator.ts';
 import { Reconciler } from '../../src/ledger/reconciler.ts';
 import { LedgerWriter, type LedgerWriterOptions } from '../../src/ledger/writer.ts';
 import { connectClickHouse } from '../../src/store/clickhouse/client.ts';
 import { ClickHouseGatewayLog } from '../../src/store/clickhouse/gateway-log.ts';
 import { migrateClickHouse, setRetention } from '../../src/store/clickhouse/migrations.ts';
+import { ClickHouseRequestLog } from '../../src/store/clickhouse/request-log.ts';
 import { connectRedis, redisReady } from '../../src/store/redis/connection.ts';
 import { RedisIntentBook } from '../../src/store/redis/intent-book.ts';
 import { RedisLedger } from '../../src/store/redis/ledger.ts';
+import { RedisLimitBook } from '../../src/store/redis/limit-book.ts';
 import { RedisRowQueue } from '../../src/store/redis/row-queue.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
 import { ControlMetrics } from '../../src/telemetry/control-metrics.ts';
@@ -68,11 +71,11 @@ afterAll(async () => {
 });
 
 /** A whole ledger of its own: one worker and one control plane on one limit domain. */
-function installation(domain: string = randomUUID()) {
+function installation(domain: string = randomUUID(), leaseMs = 1) {
   const metrics = new WorkerMetrics({ queuedRows: () => 0, redisUp: () => true });
   const control = new ControlMetrics({ providers: () => [], circuits: () => Promise.resolve([]) });
   const circuitBreaker = () => ({ failures: 0, openSeconds: 0 });
-  const ledger = new RedisLedger({ redis, logger, observer: metrics, circuitBreaker, domain, leaseMs: 1 });
+  const ledger = new RedisLedger({ redis, logger, observer: metrics, circuitBreaker, domain, leaseMs });
   const admit = async (made: Intent) =>
     (await ledger.admit({ intent: made, providers: [], limits: [], outputTokens: 0, foundIsAnswer: false }))
       .intentId;
@@ -92,7 +95,8 @@ function installation(domain: string = randomUUID()) {
   });
   const writer = (over: Partial<LedgerWriterOptions> = {}) =>
     new LedgerWriter({ queue, store, logger, observer: control, batchWaitMs: 1, claimIdleMs: 0, ...over });
-  return { ledger, admit, book, queue, onAccessLog, reconciler, writer };
+  const limits = new RedisLimitBook(redis, domain);
+  return { ledger, admit, book, queue, limits, onAccessLog, reconciler, writer };
 }
 
 function intent(requestId: string): Intent {
@@ -213,6 +217,11 @@ describe('gateway_log', () => {
         image_input_tokens: 0,
         audio_output_tokens: 0,
         image_output_tokens: 0,
+        tenant: '',
+        trace: [],
+        charges: [],
+        overrun: [],
+        cut_off_tokens: 0,
       },
     ]);
   });
@@ -253,6 +262,71 @@ describe('gateway_log', () => {
     expect(await result.json()).toEqual([
       { attempts: 2, cost_usd: 0.21, operator_cost_usd: 0.46, providers: ['claude'], billed: [true] },
     ]);
+  });
+
+  it('knows what each rule was charged, what was overrun, and what Redis has forgotten', async () => {
+    const domain = randomUUID();
+    const { ledger, queue, limits, onAccessLog, writer } = installation(domain, 60_000);
+    const rule = `month-${domain}`;
+    const day = 86_400_000;
+    const start = Date.now() - day;
+    const check: LimitCheck = {
+      rule,
+      label: 'user:usd/month',
+      subject: 'ada',
+      counter: `${rule}/usd/month/ada`,
+      unit: 'usd',
+      limit: 10 * NANO_USD,
+      span: { kind: 'calendar', starts: [start - day, start, start + 2 * day, start + 3 * day] },
+      mode: 'hard',
+      shadow: false,
+      onShortfall: 'refuse',
+      fixed: 100_000_000,
+      perOutputToken: 10_000_000,
+      alerts: [],
+    };
+    const send = async (outputTokens: number) => {
+      const admitted = intent(`charged-${randomUUID()}`);
+      const { intentId, holds } = await ledger.admit({
+        intent: admitted,
+        providers: ['openai'],
+        limits: [check],
+        outputTokens,
+        foundIsAnswer: false,
+      });
+      const entry = accessLog(admitted, intentId);
+      onAccessLog({ ...entry, context: JSON.stringify({ ...admitted, intentId, targets, holds }) });
+      return admitted.requestId;
+    };
+    const covered = await send(20);
+    const overrun = await send(10);
+    await until(async () => ledger.queued === 0, 10_000);
+    expect(await writer({ queue }).writeBatch(0)).toBe(2);
+
+    const requests = new ClickHouseRequestLog(clickhouse);
+    const charges = [{ rule, subject: 'ada', unit: 'usd', amount: 210_000_000 }];
+    const [first, second] = await Promise.all([requests.read(covered), requests.read(overrun)]);
+    expect([first?.row.charges, first?.row.overrun]).toEqual([charges, undefined]);
+    expect([second?.row.charges, second?.row.overrun]).toEqual([charges, [rule]]);
+    expect(second?.row.trace).toEqual([['settle', rule, 'ada', 'settled', 'reserved $0.2, settled $0.21']]);
+
+    const rules = [
+      { rule, unit: 'usd', limit: check.limit, periodStart: start, resetsAt: start + 2 * day },
+    ] as const;
+    const drift = async () =>
+      limitDrift(
+        rules,
+        await limits.usage({ rule, limit: 10 }),
+        await requests.charged([{ rule, since: start }]),
+      );
+    expect(await drift()).toMatchObject([
+      { subject: 'ada', used: 420_000_000, ledger: 420_000_000, drift: 0 },
+    ]);
+    await limits.reset(rule, 'ada');
+    expect(await drift()).toMatchObject([
+      { subject: 'ada', used: 0, ledger: 420_000_000, drift: 420_000_000 },
+    ]);
+    await ledger.close(5000);
   });
 
   it('is migrated again without harm, and keeps rows for as long as it is told', async () => {

@@ -11,10 +11,13 @@ import { anthropic, openai, type ScriptedUpstream, startUpstream } from '../supp
 /** One in the file, one in the database: long enough that they can't come about by chance. */
 const FILE_CREDENTIAL = 'sk-file-52d9b6c0f7e14a83';
 const STORED_CREDENTIAL = 'sk-stored-b81f30a64c7d2e95';
+/** Of a tenant of the stored one. */
+const TENANT_CREDENTIAL = 'sk-tenant-0c6e97a1f2b4d853';
 
 let upstream: ScriptedUpstream;
 let gateway: TestGateway;
 let stored: ScriptedUpstream;
+let tenantKey: string;
 
 beforeAll(async () => {
   [upstream, stored] = await Promise.all([startUpstream(), startUpstream()]);
@@ -35,10 +38,12 @@ beforeAll(async () => {
         type: 'anthropic',
         baseUrl: `${stored.url}/v1`,
         credential: STORED_CREDENTIAL,
+        tenants: { acme: { credential: { value: TENANT_CREDENTIAL } } },
       }),
       modelResource('of-stored', [{ provider: 'stored' }]),
     ],
   });
+  tenantKey = await gateway.createKey({ user: 'ada', tenant: 'acme' });
 });
 afterAll(async () => {
   await gateway.stop();
@@ -74,8 +79,13 @@ it('no credential and no virtual key is found anywhere but where it is used', as
   expect(texts['answers']).toMatch(/^200[^]*\n200/);
   upstream.expectCredential('authorization', `Bearer ${FILE_CREDENTIAL}`);
   stored.expectCredential('x-api-key', STORED_CREDENTIAL);
-  upstream.expectNotSent(STORED_CREDENTIAL, gateway.key);
-  stored.expectNotSent(FILE_CREDENTIAL, gateway.key);
+  upstream.expectNotSent(STORED_CREDENTIAL, TENANT_CREDENTIAL, gateway.key);
+  stored.expectNotSent(FILE_CREDENTIAL, TENANT_CREDENTIAL, gateway.key);
+  stored.reset();
+  stored.always(anthropic.answer({ text: ['Hello.'] }));
+  texts['answer to the tenant'] = await ask('of-stored', tenantKey);
+  expect(texts['answer to the tenant']).toMatch(/^200/);
+  stored.expectCredential('x-api-key', TENANT_CREDENTIAL);
 
   telltale(FILE_CREDENTIAL, 401);
   texts['refusal of one'] = await ask('of-file');
@@ -114,7 +124,7 @@ it('no credential and no virtual key is found anywhere but where it is used', as
   texts['printed and logged'] = gateway.logs();
 
   // The first key is printed once by design; this one was made by the API.
-  const secrets = [FILE_CREDENTIAL, STORED_CREDENTIAL, gateway.key];
+  const secrets = [FILE_CREDENTIAL, STORED_CREDENTIAL, TENANT_CREDENTIAL, gateway.key, tenantKey];
   const found = Object.entries(texts).flatMap(([name, text]) =>
     secrets.filter((secret) => text.includes(secret)).map((secret) => `${secret} in ${name}`),
   );

@@ -17,8 +17,6 @@ export const listEventsSchema = z.strictObject({
   to: time.optional().describe('Before it'),
 });
 
-export type ListEventsRequest = z.infer<typeof listEventsSchema>;
-
 export const eventViewSchema = z
   .object({
     id: z.string(),

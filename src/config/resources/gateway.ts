@@ -5,6 +5,12 @@ const cidrSchema = z.union([z.cidrv4(), z.cidrv6()], {
   error: 'an address range such as 10.0.0.0/8 or fd00::/8',
 });
 
+/** RFC 6749, section 3.3. */
+const scopeSchema = z
+  .string()
+  .max(256)
+  .regex(/^[\x21\x23-\x5B\x5D-\x7E]+$/, 'a scope: printable, without spaces, quotes and backslashes');
+
 const gatewaySpecSchema = z.strictObject({
   tls: z
     .strictObject({
@@ -140,6 +146,60 @@ const gatewaySpecSchema = z.strictObject({
     })
     .prefault({})
     .describe('Who may do what'),
+  crossAppAccess: z
+    .strictObject({
+      enabled: z
+        .boolean()
+        .default(false)
+        .describe(
+          'Exchange identity assertions (ID-JAG) of identity providers for tokens of the gateway; needs access.publicUrl',
+        ),
+      resource: z
+        .url({ protocol: /^https?$/, error: 'an http or https URL' })
+        .optional()
+        .describe('What assertions name as resource; default: access.publicUrl'),
+      tokenSeconds: z
+        .number()
+        .int()
+        .min(60)
+        .max(3600)
+        .default(900)
+        .describe('How long a token of the gateway is good'),
+      scopes: z
+        .array(scopeSchema)
+        .max(200)
+        .default([])
+        .describe('Scopes that tokens may have, as far as the assertion has them too'),
+      clients: z
+        .array(
+          z.strictObject({
+            id: z.string().min(1).max(256).describe('client_id at the gateway'),
+            secretSha256: z
+              .string()
+              .regex(/^[0-9a-f]{64}$/, '64 lower-case hex digits')
+              .optional()
+              .describe('SHA-256 of its secret: printf %s "$SECRET" | sha256sum; none: a public client'),
+            identityProvider: resourceNameSchema.describe('Whose assertions it may bring'),
+            assertedAs: z
+              .array(z.string().min(1).max(256))
+              .min(1)
+              .max(20)
+              .optional()
+              .describe('What assertions call it in client_id; default: its id'),
+            scopes: z
+              .array(scopeSchema)
+              .max(200)
+              .optional()
+              .describe('Of the scopes, those that it may get; default: all'),
+          }),
+        )
+        .max(1000)
+        .refine((clients) => new Set(clients.map(({ id }) => id)).size === clients.length, 'each id once')
+        .default([])
+        .describe('Who may exchange assertions; nobody else'),
+    })
+    .prefault({})
+    .describe('Cross App Access: applications act for their users without asking each of them'),
   responses: z
     .strictObject({
       storeSeconds: z
@@ -174,7 +234,14 @@ const gatewaySpecSchema = z.strictObject({
 });
 
 /** The public listener: its trust, bounds and timeouts. One per installation for now, named `default`. */
-export const gatewaySchema = resourceSchema('Gateway', gatewaySpecSchema).describe(
+export const gatewaySchema = resourceSchema(
+  'Gateway',
+  gatewaySpecSchema.superRefine(({ access, crossAppAccess }, context) => {
+    if (!crossAppAccess.enabled || access.publicUrl !== undefined) return;
+    const message = 'needs access.publicUrl: it names the gateway in assertions and tokens';
+    context.addIssue({ code: 'custom', path: ['crossAppAccess', 'enabled'], message });
+  }),
+).describe(
   'The public listener: its trust, bounds and timeouts. At most one; without it, every default holds.',
 );
 

@@ -36,6 +36,7 @@ describe('an IdentityProvider', () => {
         name: 'corp',
         issuer: 'https://id.example.com',
         audiences: ['limen'],
+        withoutAudience: false,
         algorithms: ['RS256', 'ES256', 'EdDSA'],
         clockSkewSeconds: 30,
         maxLifetimeSeconds: 86_400,
@@ -62,7 +63,9 @@ describe('an IdentityProvider', () => {
         keys: [{ ...publicKey, kid: 'a' }],
       },
     );
-    const shared = read(yaml({ issuer: 'open-webui', sharedSecret: { env: 'SECRET' } }));
+    const shared = read(
+      yaml({ issuer: 'open-webui', audiences: undefined, sharedSecret: { env: 'SECRET' } }),
+    );
     expect(shared.issues).toEqual([]);
     expect(shared.built.issuers[0]?.keys).toEqual({ kind: 'sharedSecret', source: { env: 'SECRET' } });
     expect(shared.built.snapshot.identityProviders['corp']?.algorithms).toEqual(['HS256']);
@@ -80,7 +83,7 @@ describe('an IdentityProvider', () => {
     [{ issuer: 'https://id.example.com?a' }, 'spec.issuer', 'without query'],
     [{ issuer: 'https://user@id.example.com' }, 'spec.issuer', 'without fragment or user name'],
     [{ issuer: 'http://127.0.0.1.evil.example.com' }, 'spec.issuer', 'https'],
-    [{ audiences: [] }, 'spec.audiences', 'at least 1'],
+    [{ audiences: [] }, 'spec.audiences', 'at least one'],
     [{ algorithms: ['none'] }, 'spec.algorithms', 'RS256'],
     [{ algorithms: ['HS256'] }, 'spec.algorithms', 'HS256 only with sharedSecret'],
     [{ algorithms: ['RS256', 'HS256'] }, 'spec.algorithms', 'HS256 only with sharedSecret'],
@@ -119,6 +122,10 @@ describe('an IdentityProvider', () => {
       'spec.audiences[1]: "limen" is taken, for the same issuer, by IdentityProvider/corp',
     );
     expect(second({ audiences: ['mcp'] })).toEqual([]);
+    const bare = { issuer: 'a', audiences: [], sharedSecret: { env: 'A' } };
+    expect(read(yaml(bare), yaml(bare, 'other')).issues.join()).toContain(
+      '"a" is taken, for the same issuer',
+    );
     expect(second({ issuer: 'https://other.example.com' })).toEqual([]);
     expect(second({ enabled: false })).toEqual([]);
   });

@@ -66,9 +66,11 @@ const identityProviderSpecSchema = z
       ),
     audiences: z
       .array(z.string().min(1).max(512))
-      .min(1)
       .max(50)
-      .describe('A token must be for one of these (aud)'),
+      .default([])
+      .describe(
+        'A token must be for one of these (aud). Only with sharedSecret there may be none: then tokens that name no audience are taken, and no others',
+      ),
     algorithms: z
       .array(z.enum([...SIGNATURE_ALGORITHMS, 'HS256']))
       .min(1)
@@ -144,7 +146,7 @@ const identityProviderSpecSchema = z
       .default([])
       .describe('Roles of everybody with a token of this issuer'),
   })
-  .superRefine(({ issuer, algorithms, jwksUri, jwks, sharedSecret }, context) => {
+  .superRefine(({ issuer, audiences, algorithms, jwksUri, jwks, sharedSecret }, context) => {
     const object = (path: string, message: string) =>
       context.addIssue({ code: 'custom', path: [path], message });
     const sources = Object.entries({ jwksUri, jwks, sharedSecret }).filter(
@@ -158,6 +160,8 @@ const identityProviderSpecSchema = z
     if (algorithms?.includes('HS256') === true && !isShared)
       object('algorithms', `HS256 only with sharedSecret; else ${SIGNATURE_ALGORITHMS.join(', ')}`);
     if (isShared) return;
+    if (audiences.length === 0)
+      object('audiences', 'at least one: what its tokens for this gateway say in aud');
     const url = trustedUrlSchema.safeParse(issuer);
     if (!url.success) object('issuer', url.error.issues[0]?.message ?? 'an https URL');
     else if (issuer.includes('?')) object('issuer', 'a URL without query');

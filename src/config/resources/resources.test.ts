@@ -16,9 +16,8 @@ describe('the examples', () => {
     const { resources, issues } = await loadConfig(join(examples, name));
     const merged = mergeSources({ file: resources, database: [], environment: [], builtIn: [] });
     expect([...issues, ...merged.issues].map(formatIssue)).toEqual([]);
-    expect(
-      Object.keys(buildSnapshot(merged.resources.map(({ resource }) => resource)).snapshot.providers).length,
-    ).toBeGreaterThan(0);
+    const { snapshot } = buildSnapshot(merged.resources.map(({ resource }) => resource));
+    expect(Object.keys({ ...snapshot.providers, ...snapshot.backends })).not.toEqual([]);
   });
 });
 

@@ -13,20 +13,29 @@ const INACTIVE_AT_ONCE = 1000;
 /** Who did it, in the record of changes. */
 const ACTOR = 'limen';
 
+/** A key as far as its expiry is concerned. */
+export type ExpiringKey = Pick<StoredKey, 'id' | 'user' | 'team' | 'name' | 'expiresAt'> & {
+  /** Absent where nobody knows: of keys that the configuration declares. */
+  readonly createdAt?: number | undefined;
+};
+
 export interface KeyJobsOptions {
   readonly keys: VirtualKeyStore;
   readonly events: EventLog;
+  /** Keys that the configuration declares. */
+  readonly declared: () => readonly ExpiringKey[];
 }
 
 /** What time does to virtual keys. */
-export function keyJobs({ keys, events }: KeyJobsOptions): readonly Job[] {
+export function keyJobs({ keys, events, declared }: KeyJobsOptions): readonly Job[] {
   return [
     {
       name: 'key expiry warnings',
       everyMs: HOUR_MS,
       run: async (now) => {
         const expiring = await keys.listExpiring(now, Math.max(...WARNING_DAYS) * DAY_MS);
-        const recorded = await events.record(expiring.flatMap((key) => expiryWarning(key, now)));
+        const warnings = [...expiring, ...declared()].flatMap((key) => expiryWarning(key, now));
+        const recorded = await events.record(warnings);
         return recorded.length;
       },
     },
@@ -67,11 +76,11 @@ export async function untilNone(some: () => Promise<number>): Promise<number> {
 }
 
 /** The nearest of the warnings that are due, and none for a key that was made to live no longer than that. */
-function expiryWarning(key: StoredKey, now: number): LimenEvent[] {
-  const { expiresAt } = key;
-  if (expiresAt === undefined) return [];
+function expiryWarning(key: ExpiringKey, now: number): LimenEvent[] {
+  const { expiresAt, createdAt = 0 } = key;
+  if (expiresAt === undefined || expiresAt <= now) return [];
   const days = WARNING_DAYS.find((candidate) => now >= expiresAt - candidate * DAY_MS);
-  if (days === undefined || key.createdAt >= expiresAt - days * DAY_MS) return [];
+  if (days === undefined || createdAt >= expiresAt - days * DAY_MS) return [];
   return [
     {
       time: now,

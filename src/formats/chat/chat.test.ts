@@ -63,6 +63,16 @@ const CUSTOM = {
   ],
 };
 
+describe('what routing reads of a chat request', () => {
+  it('bounds the output by the larger of two limits, since servers differ in which they take', () => {
+    const body = { model: 'm', max_completion_tokens: 1, max_tokens: 900 };
+    const address = { path: '/v1/chat/completions', query: '' };
+    const inspect = (request: object) => chat.inspectRequest(Buffer.from(JSON.stringify(request)), address);
+    expect(inspect(body).maxOutputTokens).toBe(900);
+    expect(inspect({ model: 'm' }).maxOutputTokens).toBeUndefined();
+  });
+});
+
 describe('requests', () => {
   it('keep custom tools and their calls among themselves', () => {
     expect(encode(decode(CUSTOM))).toMatchObject({ body: CUSTOM, warnings: [] });

@@ -50,9 +50,14 @@ export class CutOff {
     return this.#isCut;
   }
 
-  /** Tokens of output that were counted so far, told or not. */
+  /**
+   * Tokens of output so far. At a cut, as many as there was room for, unless the provider itself has told of more: the
+   * request carries the same limit (pipeline/limits.ts), so what the tokenizer makes of the last piece beyond it is the tokenizer's error, and what
+   * the provider goes on to make until it is left is within the limit.
+   */
   get tokens(): number {
-    return this.#meter.tokens;
+    const isTold = this.#meter.told > this.#options.tokens;
+    return this.#isCut && !isTold ? this.#options.tokens : this.#meter.tokens;
   }
 
   /** The next event of the decoder. Throws upstream_invalid_response where a call is larger than may be held. */

@@ -1,6 +1,6 @@
 import type { HubBlock, HubEvent } from '../../formats/hub.ts';
 
-/** Counts the tokens of a short text. */
+/** Counts the tokens of a text. It may take time that grows with the square of an unbroken run: hand it short ones. */
 export type CountTokens = (text: string) => number;
 
 /** An unfinished word is counted again with what comes after it, up to so many UTF-16 units. */
@@ -38,6 +38,11 @@ export class OutputMeter {
   get tokens(): number {
     const counted = this.#counted;
     return Math.max(counted, this.#told + counted - this.#countedWhenTold);
+  }
+
+  /** The provider's own last word; 0 where it has said nothing. */
+  get told(): number {
+    return this.#told;
   }
 
   /** Those of them that were seen to be reasoning. */

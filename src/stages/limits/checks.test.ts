@@ -51,7 +51,7 @@ describe('planLimits', () => {
         unit: 'requests',
         limit: 10,
         span: { kind: 'window', milliseconds: 60_000 },
-        mode: 'soft',
+        mode: 'hard',
         shadow: false,
         onShortfall: 'refuse',
         fixed: 1,

@@ -104,7 +104,8 @@ function checkOf(
       span.kind === 'window'
         ? { kind: 'window', milliseconds: span.milliseconds }
         : { kind: 'calendar', starts: periodStarts(span.name, span.timeZone, now) },
-    mode: rule.mode,
+    // One request is one, before and after.
+    mode: rule.unit === 'requests' ? 'hard' : rule.mode,
     shadow: rule.shadow,
     onShortfall: rule.onShortfall,
     ...bound,

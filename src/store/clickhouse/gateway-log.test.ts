@@ -194,7 +194,7 @@ describe('a request by its id', () => {
     });
     const tries = [attempt('read', 1, CHARGED), attempt('read', 2)];
     await log.insert([written]);
-    await log.insertAttempts([...tries].reverse());
+    await log.insertAttempts(tries.toReversed());
     await log.insertAttempts(tries);
     expect(await requests.read('read')).toEqual({ row: written, failedAttempts: tries });
     expect(await requests.read("' OR 1 = 1 --")).toBeUndefined();

@@ -113,11 +113,7 @@ describe('virtual keys', () => {
     await newKey('k');
     const [second, third, fourth] = [hash(), hash(), hash()];
     const rotate = (to: string, grace: number) =>
-      keys.rotate(
-        'k',
-        { hash: to, prefix: 'tw-', hint: 'x', at: START, graceUntil: START + grace },
-        'ada',
-      );
+      keys.rotate('k', { hash: to, prefix: 'tw-', hint: 'x', at: START, graceUntil: START + grace }, 'ada');
     await rotate(second, DAY);
     await rotate(third, DAY);
     expect(await hashesInForce(START)).toEqual([third, second]);

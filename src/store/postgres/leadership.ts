@@ -73,16 +73,16 @@ export function competeForLeadership(options: LeadershipOptions): Leadership {
     }
   };
 
-  let work = Promise.resolve();
-  const again = (): void => {
+  const askAndAgain = async (): Promise<void> => {
+    await ask();
     if (closed) return;
-    work = ask();
-    void work.then(() => {
-      if (!closed) timer = setTimeout(again, askMs * (0.9 + Math.random() / 5)).unref();
-    });
+    const pause = askMs * (0.9 + Math.random() / 5);
+    timer = setTimeout(() => {
+      work = askAndAgain();
+    }, pause).unref();
   };
-  again();
 
+  let work = askAndAgain();
   return {
     get leads() {
       return leads;

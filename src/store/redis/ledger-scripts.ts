@@ -96,6 +96,9 @@ return problems`;
 function renewSource(clock: string): string {
   const keys = { leases: 'KEYS[2]', reservations: 'KEYS[3]', counters: 'KEYS[4]', alerts: 'nil' };
   return `${clock}${COUNT(keys, 'ARGV[1]')}
+-- Out of memory, Redis refuses what may grow unless something that cannot was written before. Signs of life must go
+-- through: or every stream of that time would count as dead.
+redis.call('ZREM', LEASES, '')
 local renewed = 0
 for index = 2, #ARGV do
   local id = ARGV[index]

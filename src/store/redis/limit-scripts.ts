@@ -27,14 +27,18 @@ const KEPT = BUCKETS + 1;
  * told), about (unit, limit and end, for those who look at it), and for windows head, the newest of its buckets, and
  * the buckets by their number modulo 61. The head never goes back, so that a clock that does frees nothing twice.
  *
- * `look` writes nothing: what has aged since the last write is in `aged`, and taken off by `write`.
+ * `look` writes nothing, but to remove what is no counter: what has aged since the last write is in `aged`, and taken off by `write`.
  */
 export const LOOK = (counters: string) => `
 local COUNTERS = ${counters}
 local function look(name)
   local kind, number = string.match(name, '/([wp])(%d+)$')
   local counter = { name = name, key = COUNTERS .. ':' .. name, window = kind == 'w' and tonumber(number) or 0, aged = {} }
-  local seen = redis.call('HMGET', counter.key, 'head', 'settled', 'reserved', 'overrun', 'alerted', 'about')
+  local seen = redis.pcall('HMGET', counter.key, 'head', 'settled', 'reserved', 'overrun', 'alerted', 'about')
+  if seen.err then
+    redis.call('DEL', counter.key)
+    seen = {}
+  end
   counter.settled, counter.reserved = tonumber(seen[2] or 0), tonumber(seen[3] or 0)
   counter.overrun, counter.alerted, counter.about = tonumber(seen[4] or 0), tonumber(seen[5] or 0), seen[6]
   if counter.window == 0 then return counter end
@@ -112,8 +116,8 @@ local function charge(counter, amount, rule)
 end
 local function free(name, amount)
   local key = COUNTERS .. ':' .. name
-  local reserved = redis.call('HGET', key, 'reserved')
-  if reserved then redis.call('HSET', key, 'reserved', math.max(0, reserved - amount)) end
+  local reserved = redis.pcall('HGET', key, 'reserved')
+  if type(reserved) == 'string' then redis.call('HSET', key, 'reserved', math.max(0, reserved - amount)) end
 end
 local function heldBy(id)
   local packed = redis.call('HGET', RESERVATIONS, id)
@@ -166,7 +170,8 @@ end
 local function roomOf(check, asked)
   if check.per == 0 then return asked end
   local left = check.limit - check.counter.settled - check.counter.reserved - check.fixed
-  local tokens = math.floor(left / check.per)
+  -- Fractions: the quotient may be off by one either way.
+  local tokens = math.floor(left / check.per) + 1
   while tokens > 0 and math.ceil(check.per * tokens) > left do tokens = tokens - 1 end
   return tokens
 end

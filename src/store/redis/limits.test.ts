@@ -297,6 +297,23 @@ describe('limits in Redis', () => {
     await proxy.stop();
   });
 
+  it('go on where something else is in the place of a counter', async () => {
+    const { admit, settle, usage, keys } = installation({ leaseMs: 50 });
+    const limits = [budget({ limit: 1000 }), sampleCheck({ limit: 1000 })];
+    const admission = await admit(limits);
+    const counter = `${keys.counters}:${admission.holds[0]?.counter}`;
+    await redis.set(counter, 'no hash');
+    await settle(admission, { tokens: 3, usd: 4 });
+    expect(await usage()).toEqual({ budget: [4, 0, 0], rule: [3, 0, 0] });
+    await admit(limits);
+    await redis.set(counter, 'no hash');
+    await new Promise((resolve) => setTimeout(resolve, 60));
+    expect((await admit(limits)).limits).toMatchObject([
+      { used: 0, held: 0 },
+      { used: 3, held: 0 },
+    ]);
+  });
+
   it('leave out the providers that have no room, and charge the one that answered', async () => {
     const { admit, settle, usage } = installation();
     const of = (provider: string, limit: number) =>
@@ -319,6 +336,16 @@ describe('limits in Redis', () => {
     expect(await usage()).toEqual({ openai: [5, 0, 0], calls: [1, 0, 0] });
     const none = await admit([of('openai', 10), of('other', 29)]);
     expect(none.limits.map(({ outcome }) => outcome)).toEqual(['refused', 'refused']);
+  });
+
+  it('reserve once where rules of several providers share a counter', async () => {
+    const { admit, settle, usage } = installation();
+    const of = (provider: string) => budget({ counter: 'shared/usd', limit: 40, providers: [provider] });
+    const admission = await admit([of('openai'), of('other')]);
+    expect(admission.holds).toHaveLength(2);
+    expect(await usage()).toEqual({ budget: [0, 30, 0] });
+    await settle(admission, { usd: 30 }, 'other');
+    expect(await usage()).toEqual({ budget: [30, 0, 0] });
   });
 
   it('cut the output to what is left, down to a useful least', async () => {
@@ -395,9 +422,11 @@ describe('limits in Redis', () => {
 
 describe('without a Redis that writes', () => {
   it('knows when it is out of memory, and loses nothing', async () => {
-    const { admit, ledger, observer, usage } = installation();
+    const { admit, ledger, observer, usage, settle, keys } = installation();
     const limits = [budget({ limit: 1000 })];
     const admission = await admit(limits);
+    const other = await admit(limits);
+    const lease = await redis.zscore(keys.leases, other.intentId);
     await redis.config('SET', 'maxmemory', '1');
     const started = performance.now();
     expect(await admit(limits)).toEqual({
@@ -412,8 +441,15 @@ describe('without a Redis that writes', () => {
     const charged = { holds: admission.holds, amounts: { ...NO_AMOUNTS, usd: 10 } };
     ledger.settle(sampleSettlement(sampleRow('r'), admission.intentId, charged));
     await vi.waitFor(() => expect(observer.settleFailed).toHaveBeenCalled(), 5000);
-    expect(await usage()).toEqual({ budget: [0, 30, 0] });
+    expect(await usage()).toEqual({ budget: [0, 60, 0] });
+    // What is open stays alive.
+    ledger.renew([other.intentId]);
+    await vi.waitFor(
+      async () => expect(await redis.zscore(keys.leases, other.intentId)).not.toBe(lease),
+      5000,
+    );
     await redis.config('SET', 'maxmemory', '0');
+    await settle(other, { usd: 0 });
     await vi.waitFor(async () => expect(await usage()).toEqual({ budget: [10, 0, 0] }), 10_000);
   });
 

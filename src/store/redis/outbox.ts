@@ -148,8 +148,9 @@ export class RedisOutbox {
   /** Sends everything that waits. False after a failure: the next flush then waits longer. Never rejects. */
   async #flush(): Promise<boolean> {
     try {
-      while (this.queued > 0) await this.#sendRows();
+      // First: where there is no room for rows, what is open must stay alive none the less.
       while (this.#renewals.size > 0) await this.#sendRenewals();
+      while (this.queued > 0) await this.#sendRows();
       this.#retryMs = 0;
       return true;
     } catch {

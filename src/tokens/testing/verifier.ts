@@ -12,6 +12,7 @@ export function entry(other: Partial<SnapshotIdentityProvider> = {}): SnapshotId
     name: 'corp',
     issuer: 'https://id.example.com',
     audiences: ['limen'],
+    withoutAudience: false,
     algorithms: ['RS256', 'ES256', 'EdDSA'],
     clockSkewSeconds: 30,
     maxLifetimeSeconds: 86_400,

@@ -261,6 +261,21 @@ function answeredByEnvoy(status: 'SERVICE_UNAVAILABLE' | 'NOT_FOUND'): ProtoMess
   return { cluster: NO_CLUSTER, cluster_not_found_response_code: status };
 }
 
+/** The gateway's own authorization server is the control plane; a small body, and no worker. */
+function crossAppRoutes({ crossAppAccess }: SnapshotGateway): readonly ProtoMessage[] {
+  if (crossAppAccess === undefined) return [];
+  return [
+    { path: '/oauth/token' },
+    { path: '/oauth/jwks.json' },
+    { path_separated_prefix: '/.well-known/oauth-authorization-server' },
+  ].map((match) => ({
+    name: 'cross-app-access',
+    match,
+    route: { cluster: ADMIN_CLUSTER },
+    typed_per_filter_config: ROUTER_DISABLED_FRONT,
+  }));
+}
+
 /** The one route configuration of the public listener. It doesn't change with models or keys. */
 export function gatewayRoutes(gateway: SnapshotGateway, capabilities: EnvoyCapabilities): TypedMessage {
   return typed('envoy.config.route.v3.RouteConfiguration', {
@@ -286,6 +301,7 @@ export function gatewayRoutes(gateway: SnapshotGateway, capabilities: EnvoyCapab
             route: { cluster: ADMIN_CLUSTER },
             typed_per_filter_config: ROUTER_DISABLED_FRONT,
           },
+          ...crossAppRoutes(gateway),
           ...routeKinds(capabilities).map((kind) => decidedRoute(kind, gateway, capabilities)),
           backendRoute(gateway),
           undecidedBackendRoute(gateway),

@@ -46,6 +46,11 @@ export class RemoteWorker {
     return answer.load;
   }
 
+  /** Stops the process where it stands, or lets it go on. */
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    this.#child.kill(signal);
+  }
+
   /** Ends the process as a crash would. */
   async stop(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;

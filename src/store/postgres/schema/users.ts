@@ -9,12 +9,21 @@ export const users = pgTable('users', {
   provider: text(),
   claimedEmail: text(),
   claimedName: text(),
-  claimedGroups: text().array().notNull().default(sql`'{}'`),
+  claimedGroups: text()
+    .array()
+    .notNull()
+    .default(sql`'{}'`),
   claimedTenant: text(),
   email: text(),
   name: text(),
-  groups: text().array().notNull().default(sql`'{}'`),
-  roles: text().array().notNull().default(sql`'{}'`),
+  groups: text()
+    .array()
+    .notNull()
+    .default(sql`'{}'`),
+  roles: text()
+    .array()
+    .notNull()
+    .default(sql`'{}'`),
   team: text(),
   tenant: text(),
   disabled: boolean().notNull().default(false),

@@ -247,9 +247,12 @@ export class LimitModel {
       if (reserved === 0) continue;
       if (check.unit === 'requests' && check.providers === undefined) this.#charge(counter, check, 1, 1);
       else if (check.mode === 'hard') {
+        // Rules of several providers may share a counter: one of them answers.
+        if (open.held.has(name)) this.seen.add('shared counter');
+        const most = Math.max(reserved, open.held.get(name) ?? 0);
         this.#advance(counter);
-        counter.reserved += reserved;
-        open.held.set(name, reserved);
+        counter.reserved += most - (open.held.get(name) ?? 0);
+        open.held.set(name, most);
       }
     }
     if (open.held.size > 0) open.lease = this.now + LEASE_MS;

@@ -1,0 +1,94 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createdKeySchema, keyViewSchema, type CreatedKey } from '../../src/admin/contract.ts';
+import { eventually } from '../support/running-envoy.ts';
+import { startSystem, type TestSystem } from '../support/system.ts';
+import { limen as runLimen } from '../support/system/command.ts';
+import { exchange } from '../support/system/exchange.ts';
+
+/** The life of a virtual key, from the command line to every worker: made, used, rotated, deleted, restored, revoked. */
+
+let system: TestSystem;
+
+beforeAll(async () => {
+  system = await startSystem({ paceMs: 0 });
+});
+afterAll(() => system.stop());
+
+/** Runs a `limen` command that must succeed; what it printed. */
+async function limen(...args: string[]): Promise<string> {
+  const result = await runLimen(args, { env: system.gateway.environment });
+  expect(result).toMatchObject({ code: 0 });
+  return result.stdout;
+}
+
+async function created(...args: string[]): Promise<CreatedKey> {
+  return createdKeySchema.parse(JSON.parse(await limen(...args, '--json')));
+}
+
+/** Statuses of several requests with one key, so that every worker is likely to be asked. */
+async function statusesOf(key: string): Promise<number[]> {
+  const answers = await Promise.all(
+    Array.from({ length: 8 }, () =>
+      exchange({
+        url: system.gateway.url,
+        path: '/v1/chat/completions',
+        headers: { authorization: `Bearer ${key}` },
+        body: JSON.stringify({ model: 'chat-model', messages: [{ role: 'user', content: 'Hello' }] }),
+      }),
+    ),
+  );
+  return [...new Set(answers.map(({ status }) => status))];
+}
+
+it('is made, used, rotated, deleted, restored and revoked, each in force when the command has ended', async () => {
+  const first = await created('keys', 'create', '--user', 'ada', '--name', 'life', '--inactive', '90');
+  expect(await statusesOf(first.key)).toEqual([200]);
+
+  const second = await created('keys', 'rotate', first.id, '--grace', '1h');
+  expect(second.id).toBe(first.id);
+  expect(await statusesOf(first.key)).toEqual([200]);
+  expect(await statusesOf(second.key)).toEqual([200]);
+
+  // A second rotation ends the grace of the first one; its own ends by the workers' clocks.
+  const third = createdKeySchema.parse(
+    await system.gateway.admin('POST', `/keys/${first.id}/rotate`, { graceSeconds: 4 }),
+  );
+  expect(await statusesOf(first.key)).toEqual([401]);
+  expect(await statusesOf(second.key)).toEqual([200]);
+  await pause(4000);
+  expect(await statusesOf(second.key)).toEqual([401]);
+  expect(await statusesOf(third.key)).toEqual([200]);
+
+  await limen('keys', 'delete', first.id);
+  expect(await statusesOf(third.key)).toEqual([401]);
+  await limen('keys', 'restore', first.id);
+  expect(await statusesOf(third.key)).toEqual([200]);
+
+  // It is told of by the workers some time after.
+  const used = await eventually(async () => {
+    const key = keyViewSchema.parse(JSON.parse(await limen('keys', 'show', first.id, '--json')));
+    return key.lastUsedAt;
+  }, 60_000);
+  expect(Date.now() - Date.parse(used)).toBeLessThan(180_000);
+
+  await limen('keys', 'revoke', first.id);
+  expect(await statusesOf(third.key)).toEqual([401]);
+}, 180_000);
+
+it('is refused while its user is disabled', async () => {
+  const { key } = await created('keys', 'create', '--user', 'bob');
+  expect(await statusesOf(key)).toEqual([200]);
+  await limen('users', 'disable', 'bob');
+  expect(await statusesOf(key)).not.toContain(200);
+  expect(await limen('users', 'list', '--disabled')).toContain('bob');
+  await limen('users', 'enable', 'bob');
+  expect(await statusesOf(key)).toEqual([200]);
+}, 120_000);
+
+it('is bound by the surfaces and models it was made for', async () => {
+  const elsewhere = await created('keys', 'create', '--user', 'ada', '--surfaces', 'mcp');
+  expect(await statusesOf(elsewhere.key)).toEqual([403]);
+  const other = await created('keys', 'create', '--user', 'ada', '--models', 'messages-*');
+  expect(await statusesOf(other.key)).not.toContain(200);
+}, 120_000);
