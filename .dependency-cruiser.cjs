@@ -14,6 +14,7 @@ const allowed = {
   stages: ['core', 'formats'],
   prices: ['core'],
   tokens: ['core'],
+  oauth: ['core', 'tokens', 'vault'],
   snapshot: ['core', 'config', 'prices'],
   istio: ['core', 'config'],
   store: ['core', 'config', 'telemetry'],

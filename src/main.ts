@@ -55,6 +55,7 @@ Examples:
   limen keys create --user ann          a virtual key, shown once
   limen apply -f limen.yaml             put resources into the database
   limen get models                      what is configured, and from where
+  limen demo issuer                     an issuer of tokens on this machine, to try what one does
   limen doctor                          what is up, what is wrong and how to mend it`,
     );
   settingsCommand(

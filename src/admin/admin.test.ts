@@ -241,6 +241,7 @@ function serverWithout(status: StatusSource, fail: () => Promise<never>) {
       create: fail,
       list: fail,
       show: fail,
+      update: fail,
       rotate: fail,
       revoke: fail,
       remove: fail,

@@ -174,6 +174,47 @@ describe('virtual keys', () => {
   });
 });
 
+describe('a virtual key that is changed', () => {
+  it('has what was asked for, loses what was taken away, and keeps the rest', async () => {
+    const { id, key } = await keys.create(
+      { user: 'ada', name: 'ci', models: ['gpt-*'], expiresAt: new Date(now + DAY).toISOString() },
+      ROOT,
+    );
+    expect(
+      await keys.update(id, { models: null, tools: ['github__*'], inactivityDays: 9 }, ROOT),
+    ).toMatchObject({
+      name: 'ci',
+      models: undefined,
+      tools: ['github__*'],
+      inactivityDays: 9,
+      expiresAt: new Date(now + DAY).toISOString(),
+    });
+    expect(await keys.update(id, { expiresAt: null }, ROOT)).toMatchObject({ expiresAt: undefined });
+    expect(await hashesInForce()).toEqual([hashKey(key)]);
+    const over = new Date(now).toISOString();
+    expect(await codeOf(keys.update(id, { expiresAt: over }, ROOT))).toBe('invalid_request');
+    await keys.revoke(id, ROOT);
+    expect(await codeOf(keys.update(id, { name: 'x' }, ROOT))).toBe('conflict');
+  });
+
+  it('becomes no more than whoever changes it could make', async () => {
+    const own = await keys.create({ user: 'ada' }, DEVELOPER);
+    expect(await codeOf(keys.update(own.id, { name: 'mine', team: 'core' }, DEVELOPER))).toBe('done');
+    for (const request of [
+      { team: 'rich' },
+      { tenant: 'north' },
+      { scopes: ['write'] },
+      { permissions: ['keys:write' as const] },
+    ]) {
+      expect(await codeOf(keys.update(own.id, request, DEVELOPER))).toBe('forbidden');
+    }
+    expect(await codeOf(keys.update(own.id, { name: 'x' }, OTHER))).toBe('not_found');
+    const writer = caller('writer', ['keys:read', 'keys:write', 'own-keys:write', 'models:use']);
+    const { id } = await keys.create({ user: 'boss' }, ROOT);
+    expect(await codeOf(keys.update(id, { surfaces: ['admin'] }, writer))).toBe('forbidden');
+  });
+});
+
 describe('users', () => {
   it('are made, changed and told of; what they were given stays apart', async () => {
     expect(await users.edit('ada', { roles: ['developer'], team: 'core' }, ROOT)).toMatchObject({

@@ -1,4 +1,4 @@
-import type { StoredKey, VirtualKeyStore } from '../core/configuration-store.ts';
+import type { KeySettings, StoredKey, VirtualKeyStore } from '../core/configuration-store.ts';
 import { matchesPattern } from '../core/pattern.ts';
 import type { SourcedResource } from '../config/origin.ts';
 import { tell, type AdminListener } from './admin-event.ts';
@@ -10,6 +10,7 @@ import type {
   KeyView,
   ListKeysRequest,
   RotateKeyRequest,
+  UpdateKeyRequest,
 } from './contract.ts';
 import { AdminError } from './errors.ts';
 import { iso, readPage } from './page.ts';
@@ -41,6 +42,12 @@ export interface KeyService {
   create(request: CreateKeyRequest, caller: Caller): Promise<CreatedKey>;
   list(request: ListKeysRequest, caller: Caller): Promise<KeyList>;
   show(id: string, caller: Caller): Promise<KeyView>;
+  /**
+   * Changes everything but whose key it is and its secret.
+   *
+   * @throws AdminError conflict for a key that is revoked or deleted, invalid_request for an expiry that is over
+   */
+  update(id: string, request: UpdateKeyRequest, caller: Caller): Promise<KeyView>;
   /** @throws AdminError conflict for a key that is not in force */
   rotate(id: string, request: RotateKeyRequest, caller: Caller): Promise<CreatedKey>;
   revoke(id: string, caller: Caller): Promise<KeyView>;
@@ -78,10 +85,7 @@ export function createKeyService(options: KeyServiceOptions): KeyService {
   return {
     async create(request, caller) {
       const createdAt = now();
-      const expiresAt = request.expiresAt === undefined ? undefined : Date.parse(request.expiresAt);
-      if (expiresAt !== undefined && expiresAt <= createdAt) {
-        throw new AdminError('invalid_request', 'expiresAt is over already.');
-      }
+      const expiresAt = expiryOf(request.expiresAt, createdAt);
       requireMayMake(caller, request, options.isMember);
       requireKeyWithin(caller, request, rights);
       const { id, key, hash, hint } = mintKey(options.keyPrefix);
@@ -118,6 +122,21 @@ export function createKeyService(options: KeyServiceOptions): KeyService {
       const found = key === undefined ? declared(options, id) : undefined;
       if (found !== undefined && caller.permissions.has('keys:read')) return found;
       throw unknown(id);
+    },
+
+    async update(id, request, caller) {
+      const before = await writable(id, caller);
+      const settings = updated(before, request, now());
+      // As if it were made so: nobody widens a key to more than they could make.
+      requireMayMake(caller, { ...settings, user: before.user }, options.isMember);
+      requireKeyWithin(caller, { ...settings, user: before.user }, rights);
+      return shown(
+        await change(
+          id,
+          () => keys.configure(id, settings, caller.actor),
+          () => new AdminError('conflict', `${id} is revoked or deleted: make a new key.`),
+        ),
+      );
     },
 
     async rotate(id, { graceSeconds }, caller) {
@@ -191,7 +210,7 @@ function owns(
  */
 function requireMayMake(
   caller: Caller,
-  { user, team, tenant, scopes }: CreateKeyRequest,
+  { user, team, tenant, scopes }: Pick<StoredKey, 'user' | 'team' | 'tenant' | 'scopes'>,
   isMember: KeyServiceOptions['isMember'],
 ): void {
   if (caller.permissions.has('keys:write')) return;
@@ -209,6 +228,38 @@ function requireMayMake(
   if (tenant !== undefined || (scopes !== undefined && scopes.length > 0)) {
     throw new AdminError('forbidden', 'A key with a tenant or with scopes needs the permission keys:write.');
   }
+}
+
+/** @throws AdminError invalid_request for a time that is over */
+function expiryOf(text: string | undefined, now: number): number | undefined {
+  const expiresAt = text === undefined ? undefined : Date.parse(text);
+  if (expiresAt !== undefined && expiresAt <= now) {
+    throw new AdminError('invalid_request', 'expiresAt is over already.');
+  }
+  return expiresAt;
+}
+
+function updated(key: StoredKey, request: UpdateKeyRequest, now: number): KeySettings {
+  const { expiresAt } = request;
+  return {
+    name: chosen(request.name, key.name),
+    description: chosen(request.description, key.description),
+    labels: chosen(request.labels, key.labels),
+    team: chosen(request.team, key.team),
+    tenant: chosen(request.tenant, key.tenant),
+    surfaces: chosen(request.surfaces, key.surfaces),
+    models: chosen(request.models, key.models),
+    tools: chosen(request.tools, key.tools),
+    scopes: chosen(request.scopes, key.scopes),
+    permissions: chosen(request.permissions, key.permissions),
+    expiresAt: chosen(expiresAt === null ? null : expiryOf(expiresAt, now), key.expiresAt),
+    inactivityDays: chosen(request.inactivityDays, key.inactivityDays),
+  };
+}
+
+/** What is asked for; null: nothing any more; undefined: what is. */
+function chosen<Value>(asked: Value | null | undefined, present: Value | undefined): Value | undefined {
+  return asked === undefined ? present : (asked ?? undefined);
 }
 
 function requireUser({ user }: Caller): string {

@@ -9,6 +9,7 @@ import { startAdmin, type TestAdmin } from '../../test/support/admin.ts';
 import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts';
 import type { IdentityProviderStatus } from '../admin/contract.ts';
 import { processEnvironment, readSettings } from '../config/env.ts';
+import type { LimitUsage } from '../core/limits.ts';
 import { pickFreePort } from '../up/ports.ts';
 import { parseExpiry } from './duration.ts';
 import type { CliContext } from './context.ts';
@@ -611,5 +612,136 @@ describe('formatTable', () => {
         ],
       ),
     ).toBe('A          LONG\nwide cell  x\ny');
+  });
+});
+
+const ACCESS = `apiVersion: limen.dev/v1alpha1
+kind: Role
+metadata: {name: researcher}
+spec: {permissions: ['models:use'], models: ['demo*'], groups: [research]}
+---
+apiVersion: limen.dev/v1alpha1
+kind: Team
+metadata: {name: core}
+spec: {members: [ada, alice], managers: [ada], groups: [research], roles: [developer]}
+---
+apiVersion: limen.dev/v1alpha1
+kind: LimitPolicy
+metadata: {name: team-budget}
+spec: {per: team, unit: usd, limit: 100, period: month, mode: hard}
+`;
+
+describe('limen roles, teams and groups', () => {
+  it('list what is in force', async () => {
+    await admin.configure(ACCESS);
+    const roles = await limen(['roles', 'list']);
+    expect(roles.out).toMatch(/^NAME +BUILT IN +USERS +GROUPS +MODELS +PERMISSIONS$/m);
+    expect(roles.out).toMatch(/^researcher +no +- +research +demo\* +models:use$/m);
+    expect(roles.out).toMatch(/^super-admin +yes .* and \d+ more$/m);
+    expect((await limen(['teams', 'list'])).out).toMatch(
+      /^core +- +ada,alice +research +ada +developer +\*$/m,
+    );
+    await admin.call('PATCH', '/api/v1/users/ada', { groups: ['research', 'all'] });
+    expect((await limen(['groups', 'list'])).out).toBe(
+      [
+        'NAME      USERS  BY TOKENS  ROLES       TEAMS',
+        'all       1      0          -           -',
+        'research  1      0          researcher  core',
+      ].join('\n'),
+    );
+    expect(JSON.parse((await limen(['teams', 'list', '--json'])).out)).toMatchObject([{ name: 'core' }]);
+  });
+
+  it('say so where there are none', async () => {
+    expect(await limen(['teams', 'list'])).toMatchObject({ err: 'There are no teams: declare a Team.' });
+  });
+});
+
+describe('limen limits', () => {
+  const NANO = 1_000_000_000;
+  const counter = (subject: string, used: number, reserved = 0): LimitUsage => ({
+    rule: 'team-budget',
+    subject,
+    unit: 'usd',
+    limit: 100 * NANO,
+    used,
+    reserved,
+    overrun: 0,
+    periodStart: Date.UTC(2026, 10, 1),
+    resetsAt: Date.UTC(2026, 11, 1),
+  });
+
+  beforeEach(async () => {
+    await admin.close();
+    const reset: string[] = [];
+    admin = await startAdmin(postgresUrl, {
+      limits: {
+        usage: ({ subject }) =>
+          Promise.resolve(
+            [counter('core', 12.5 * NANO), counter('research', 80 * NANO, 15.5 * NANO)].filter(
+              (one) => subject === undefined || one.subject === subject,
+            ),
+          ),
+        reset: (rule, subject) => Promise.resolve(reset.push(`${rule}/${subject}`)),
+        drift: () => Promise.resolve([{ ...counter('core', 10 * NANO), ledger: 12 * NANO, drift: 2 * NANO }]),
+      },
+    });
+    await admin.configure(ACCESS);
+  });
+
+  it('list limits and what is used of them, fullest first', async () => {
+    expect((await limen(['limits', 'list'])).out).toMatch(
+      /^team-budget +team +\$100\.0000 +month \(UTC\) +hard +\w+ +everybody$/m,
+    );
+    expect((await limen(['limits', 'usage'])).out).toBe(
+      [
+        'RULE         SUBJECT   % USED    USED      RESERVED  LIMIT      OVERRUN  RESETS',
+        'team-budget  research    95.5 %  $80.0000  $15.5000  $100.0000  -        2026-12-01 00:00',
+        'team-budget  core        12.5 %  $12.5000  $0.0000   $100.0000  -        2026-12-01 00:00',
+      ].join('\n'),
+    );
+    const json: unknown = JSON.parse((await limen(['limits', 'usage', '--subject', 'core', '--json'])).out);
+    expect(json).toMatchObject([{ subject: 'core', used: 12.5, percentUsed: 12.5 }]);
+    expect((await limen(['limits', 'usage', '--drift'])).out).toMatch(
+      /core +\$10\.0000 +\$12\.0000 +\$2\.0000 +\$100\.0000$/,
+    );
+  });
+
+  it('reset, which is recorded; and know no limit that is not there', async () => {
+    expect(await limen(['limits', 'reset', 'team-budget', '--subject', 'core'])).toMatchObject({
+      out: 'What core has used of team-budget is forgotten.',
+      code: 0,
+    });
+    expect((await limen(['events', '--kind', 'limit'])).out).toContain(
+      'admin token reset what core has used of team-budget.',
+    );
+    expect(await limen(['limits', 'reset', 'team-budgets', '--subject', 'core'])).toMatchObject({
+      err: 'error: There is no limit "team-budgets"; did you mean team-budget?',
+      code: 1,
+    });
+  });
+});
+
+describe('limen tokens', () => {
+  it('revoke by one of three, which is listed', async () => {
+    const revoked = await limen(['tokens', 'revoke', '--subject', 'corp:ada', '--reason', 'laptop lost']);
+    expect(revoked.out).toMatch(/tokens of subject corp:ada issued until .* UTC are refused\.$/);
+    expect((await limen(['tokens', 'revocations'])).out).toMatch(
+      /subject +corp:ada .* admin token +laptop lost$/m,
+    );
+    expect(await limen(['tokens', 'revoke'])).toMatchObject({ code: 2 });
+    expect(await limen(['tokens', 'revoke', '--jti', 'a', '--issuer', 'b'])).toMatchObject({ code: 2 });
+  });
+});
+
+describe('limen with a credential that may not do everything', () => {
+  it('is told which permission is missing', async () => {
+    await admin.configure(ACCESS);
+    admin.directory.setUser({ id: 'ada', groups: [], roles: ['viewer'] });
+    const LIMEN_ADMIN_TOKEN = admin.directory.addKey({ user: 'ada', surfaces: ['admin'] });
+    const environment = { LIMEN_ADMIN_URL: admin.url, LIMEN_ADMIN_TOKEN };
+    expect((await limen(['roles', 'list'], { environment })).code).toBe(0);
+    const refused = await limen(['limits', 'reset', 'team-budget', '--subject', 'core'], { environment });
+    expect(refused).toMatchObject({ err: 'error: This needs the permission limits:write.', code: 1 });
   });
 });

@@ -40,7 +40,10 @@ function setUp() {
   const events = createEventStore(connection.database);
   const revocations = createRevocationStore(connection.database);
   const declared: ExpiringKey[] = [];
-  const jobs = [...keyJobs({ keys, events, declared: () => declared }), ...housekeepingJobs(events, revocations)];
+  const jobs = [
+    ...keyJobs({ keys, events, declared: () => declared }),
+    ...housekeepingJobs(events, revocations),
+  ];
   const newKey = (id: string, more: Partial<StoredKey> = {}) =>
     keys.create(
       {
@@ -97,7 +100,10 @@ describe('jobs of keys', () => {
   it('warn of keys that the configuration declares, too', async () => {
     const { declared, run, messages } = setUp();
     declared.push({ id: 'config/ci', user: 'ci', expiresAt: START + 10 * DAY });
-    declared.push({ id: 'config/old', user: 'ci', expiresAt: START - DAY }, { id: 'config/ever', user: 'ci' });
+    declared.push(
+      { id: 'config/old', user: 'ci', expiresAt: START - DAY },
+      { id: 'config/ever', user: 'ci' },
+    );
     expect(await run('key expiry warnings', START)).toBe(1);
     expect(await run('key expiry warnings', START)).toBe(0);
     expect(await messages()).toEqual(['Key config/ci of ci expires within 30 days.']);

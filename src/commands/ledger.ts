@@ -57,8 +57,9 @@ async function statusOf(name: string, version: () => Promise<string | undefined>
 /** Starts to carry rows into ClickHouse and to close what was left open; neither store has to be there yet. */
 export function startLedger(options: LedgerOptions): RunningLedger {
   const { logger, observer } = options;
-  const reader = connectRedis({ url: options.redisUrl, logger, commandTimeoutMs: BLOCKING_TIMEOUT_MS });
-  const redis = connectRedis({ url: options.redisUrl, logger });
+  const connection = { url: options.redisUrl, logger, name: 'limen-control' };
+  const reader = connectRedis({ ...connection, commandTimeoutMs: BLOCKING_TIMEOUT_MS });
+  const redis = connectRedis(connection);
   const clickhouse = connectClickHouse({ url: options.clickhouseUrl });
   const writer = new LedgerWriter({
     queue: new RedisRowQueue(reader),

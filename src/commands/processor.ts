@@ -51,7 +51,7 @@ export async function processor(settings: Settings, index: number): Promise<unde
     reports,
     logger,
   });
-  const redis = connectRedis({ url: endpoints.redisUrl, logger });
+  const redis = connectRedis({ url: endpoints.redisUrl, logger, name: `limen-processor-${index}` });
   const metrics: WorkerMetrics = new WorkerMetrics({
     queuedRows: () => ledger.queued,
     redisUp: () => redis.status === 'ready',

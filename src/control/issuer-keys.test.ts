@@ -245,15 +245,22 @@ describe('an issuer that is away', () => {
   });
 
   it('is no reason to trust a file that somebody has broken', async () => {
-    for (const content of [
-      '{',
-      '{"version":2}',
-      '{"version":1,"issuers":{"demo":{"keys":[{"kty":"oct","k":"eA"}]}}}',
-    ]) {
+    const declared = JSON.stringify(['http://127.0.0.1:1', { kind: 'discovery' }]);
+    const file = (key: object) =>
+      JSON.stringify({ version: 1, issuers: { demo: { declared, keys: [key], fetchedAt: 1 } } });
+    const publicKey = makeKey('EdDSA').publicKey;
+    const publishedFrom = async (content: string) => {
       await writeFile(join(folder, 'issuer-keys.json'), content);
-      await start().setIssuers([discovered('http://127.0.0.1:1')], {});
-      expect(published).toEqual([]);
-    }
+      published = [];
+      const keys = start();
+      await keys.setIssuers([discovered('http://127.0.0.1:1')], {});
+      await keys.close();
+      return published.length;
+    };
+    expect(await publishedFrom(file(publicKey))).toBe(1);
+    expect(await publishedFrom('{')).toBe(0);
+    expect(await publishedFrom(file(publicKey).replace('1', '2'))).toBe(0);
+    expect(await publishedFrom(file({ kty: 'oct', k: 'eA' }))).toBe(0);
   });
 });
 

@@ -92,6 +92,23 @@ export interface KeyRotation {
   readonly graceUntil: number;
 }
 
+/** What of a key may be changed: everything but whose it is and its secret. */
+export type KeySettings = Pick<
+  StoredKey,
+  | 'name'
+  | 'description'
+  | 'labels'
+  | 'team'
+  | 'tenant'
+  | 'surfaces'
+  | 'models'
+  | 'tools'
+  | 'scopes'
+  | 'permissions'
+  | 'expiresAt'
+  | 'inactivityDays'
+>;
+
 /** Virtual keys that were made through the admin API. */
 export interface VirtualKeyStore {
   create(key: StoredKey, actor: string): Promise<void>;
@@ -99,6 +116,8 @@ export interface VirtualKeyStore {
   list(query: KeyQuery): Promise<StoredKey[]>;
   /** Also one that is deleted and not purged yet. */
   get(id: string): Promise<StoredKey | undefined>;
+  /** Puts these in the place of all of its settings; nothing where the key is not there, revoked or deleted. */
+  configure(id: string, settings: KeySettings, actor: string): Promise<StoredKey | undefined>;
   /** Ends any grace of an earlier rotation; nothing where no such key is in force. */
   rotate(id: string, rotation: KeyRotation, actor: string): Promise<StoredKey | undefined>;
   /** The key with its time of revocation, which a second call does not change; nothing if there is no such key. */

@@ -47,6 +47,11 @@ describe('lowerOutputLimit', () => {
 
   it('names the limit as the server wants it', () => {
     expect(lowered('chat', '{}', 50, 'max_tokens')).toBe('{"max_tokens":50}');
+    // A server that reads the older name alone would not be bound by the newer one.
+    expect(lowered('chat', '{"max_completion_tokens":9}', 9, 'max_tokens')).toBe(
+      '{"max_completion_tokens":9,"max_tokens":9}',
+    );
+    expect(lowered('chat', '{"max_tokens":99}', 50, 'max_completion_tokens')).toBe('{"max_tokens":50}');
   });
 
   it('cannot leave less than the thinking that a Messages request asks for', () => {

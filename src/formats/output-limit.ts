@@ -16,7 +16,8 @@ const CONFIG_LIMIT_MEMBERS = ['maxOutputTokens', 'max_output_tokens'] as const;
  * The request with no more than so many tokens of output for each candidate, edited in place. Undefined where that
  * cannot be: the Messages API takes no limit that thinking alone may use up.
  *
- * @param chatMember what a chat request that has no limit gets: servers of that format disagree about the name
+ * @param chatMember what a chat request must have its limit as: servers of that format disagree about the name;
+ *   undefined: any
  */
 export function lowerOutputLimit(
   format: ClientFormatName,
@@ -28,13 +29,18 @@ export function lowerOutputLimit(
   if (format === 'gemini') return lowerGeminiLimit(body, topLevel, tokens);
   if (format === 'messages' && thinkingBudget(body, topLevel) >= tokens) return undefined;
   const [usual] = LIMIT_MEMBERS[format];
-  return lower(
-    body,
-    topLevel,
-    tokens,
-    LIMIT_MEMBERS[format],
-    format === 'chat' ? (chatMember ?? usual) : usual,
-  );
+  const edited = lower(body, topLevel, tokens, LIMIT_MEMBERS[format], chatMember ?? usual);
+  if (format !== 'chat' || chatMember !== OLDER_CHAT_MEMBER || hasLimit(body, topLevel, chatMember))
+    return edited;
+  // Whoever reads the older name may not know the newer one; OpenAI, which refuses both together, knows that.
+  return editTopLevel(edited, scanTopLevel(edited, new Set()), new Map([[chatMember, String(tokens)]]));
+}
+
+const OLDER_CHAT_MEMBER = 'max_tokens';
+
+/** Whether a request has a limit of output under this name. */
+export function hasLimit(body: Buffer, topLevel: TopLevel, member: string): boolean {
+  return (readMember(body, topLevel, member) ?? undefined) !== undefined;
 }
 
 function lower(

@@ -6,7 +6,7 @@ import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts
 import { TestRedis } from '../../test/support/redis.ts';
 import type { Principal } from '../core/principal.ts';
 import { Identifier } from '../stages/identify.ts';
-import { connectRedis } from '../store/redis/connection.ts';
+import { connectRedis, redisReady } from '../store/redis/connection.ts';
 import { RedisOnceBook } from '../store/redis/session-book.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { compact, hmac, testIssuer } from '../tokens/testing/issuer.ts';
@@ -67,7 +67,7 @@ beforeAll(async () => {
 function useAdmin(hook: typeof beforeEach | typeof beforeAll): void {
   hook(async () => {
     const connection = connectRedis({ url: redis.url, logger: createLogger('test', 'silent') });
-    await expect.poll(() => connection.status).toBe('ready');
+    await redisReady(connection, 10_000);
     closeRedis = () => connection.disconnect();
     admin = await startAdmin(await postgres.createDatabase(), { once: new RedisOnceBook(connection) });
     admin.directory.issuers.set('corp', issuer.keys);

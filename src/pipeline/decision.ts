@@ -55,7 +55,7 @@ export async function decide(
       ? readConversation(body, inspection.topLevel, snapshot.gateway.responses.storeSeconds)
       : undefined;
   const cache = counts ? undefined : cacheOf(request, inspection, model, conversation);
-  const outputTokens = largestOutput(request, inspection, model);
+  const outputTokens = largestOutput(request, inspection, model, targets);
   const admission = await admitWithinLimits(
     {
       head: request.head,

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Admission, AdmitRequest } from '../core/ledger.ts';
 import type { LimitOutcome, SnapshotLimit } from '../core/limits.ts';
 import type { Snapshot } from '../core/snapshot.ts';
-import { Front, jsonOf, model, SNAPSHOT } from './__fixtures__/front.ts';
+import { Front, jsonOf, model, provider, SNAPSHOT } from './__fixtures__/front.ts';
 
 const CHAT = '/v1/chat/completions';
 const PRICE = { input: 1, output: 2 };
@@ -266,6 +266,44 @@ describe('limits of a request', () => {
       expect((await front([clamp], cut).answer(CHAT, { model: 'fast', n: 20 })).status).toBe(402);
       const stream = await front([cutOff], cut).forward('/v1/messages', { ...request, stream: true });
       expect(stream.context.cutOffTokens).toBe(60);
+    });
+  });
+
+  describe('towards servers that read another name of the output limit', () => {
+    const priced = (name: string, providers: readonly string[]) => ({
+      ...model(name, []),
+      targets: providers.map((one, priority) => ({ provider: one, priority, weight: 1, price: PRICE })),
+    });
+    const limited = snapshot([BUDGET]);
+    const local = provider('local', { type: 'openai-compatible', basePath: '/v1' });
+    const withLocal = {
+      ...limited,
+      providers: { ...limited.providers, local },
+      models: {
+        ...limited.models,
+        own: priced('own', ['local']),
+        mixed: priced('mixed', ['local', 'openai']),
+      },
+    };
+    const asked = (body: object) => {
+      const one = new Front({ snapshot: withLocal, admission: saying({}) });
+      return one.forward(CHAT, body).then((forward) => ({ forward, admitted: one.admitted[0] }));
+    };
+
+    it('writes the limit that was reserved for under the name that they read', async () => {
+      const { forward, admitted } = await asked({ model: 'own', max_completion_tokens: 9 });
+      expect(admitted?.outputTokens).toBe(9);
+      expect('body' in forward && jsonOf(forward.body)).toMatchObject({
+        max_tokens: 9,
+        max_completion_tokens: 9,
+      });
+    });
+
+    it('reserves for the largest answer where one of them may not read it', async () => {
+      const unread = await asked({ model: 'mixed', max_completion_tokens: 9 });
+      expect(unread.admitted?.outputTokens).toBe(131_072);
+      const read = await asked({ model: 'mixed', max_tokens: 9 });
+      expect(read.admitted?.outputTokens).toBe(9);
     });
   });
 

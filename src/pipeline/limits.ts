@@ -3,7 +3,8 @@ import { MAX_KEPT_BYTES, type Admission, type AdmitRequest, type Intent } from '
 import { MIN_OUTPUT_TOKENS, type LimitCheck } from '../core/limits.ts';
 import type { Principal } from '../core/principal.ts';
 import type { Snapshot, SnapshotModel } from '../core/snapshot.ts';
-import { lowerOutputLimit } from '../formats/output-limit.ts';
+import type { ClientFormatName } from '../formats/hub.ts';
+import { hasLimit, lowerOutputLimit } from '../formats/output-limit.ts';
 import { apiFor } from '../providers/translate.ts';
 import { planLimits, type Cost, type LimitPlan } from '../stages/limits/checks.ts';
 import { outputBound } from '../stages/limits/cost-bound.ts';
@@ -124,13 +125,34 @@ export function costOf(
 
 /** The most tokens of output that a request can get. */
 export function largestOutput(
-  { operation }: WholeRequest,
-  { maxOutputTokens, candidateCount }: Inspection,
+  { operation, body }: WholeRequest,
+  inspection: Inspection,
   model: SnapshotModel,
+  targets: readonly ResolvedTarget[],
 ): number {
-  return operation.format === undefined
-    ? 0
-    : outputBound(maxOutputTokens, candidateCount, model.outputTokens);
+  if (operation.format === undefined) return 0;
+  const { maxOutputTokens, candidateCount, topLevel } = inspection;
+  const isRead =
+    operation.wire !== 'chat' ||
+    chatMembers(targets, inspection).size <= 1 ||
+    hasLimit(body, topLevel, COMMON_CHAT_MEMBER);
+  return outputBound(isRead ? maxOutputTokens : undefined, candidateCount, model.outputTokens);
+}
+
+/** The one that servers of the chat format read, whichever else they do. */
+const COMMON_CHAT_MEMBER = 'max_tokens';
+
+/** The names by which the targets that speak chat read the limit of output: one of them, or both. */
+function chatMembers(
+  targets: readonly ResolvedTarget[],
+  { stream, framing }: Inspection,
+): ReadonlySet<string> {
+  return new Set(
+    targets.flatMap(({ address }) => {
+      const { format, encodeOptions } = apiFor(address, 'chat', stream, framing);
+      return format === 'chat' ? (encodeOptions.maxOutputTokensField ?? []) : [];
+    }),
+  );
 }
 
 /** The request with what rules have cut of its output. */
@@ -138,9 +160,10 @@ export type CutRequest = Pick<ForwardedRequest, 'body' | 'inspection' | 'cutOffT
 
 /**
  * Lowers the request's own limit of output to what there is room for. Where a rule says cutOff and the answer is a stream
- * of one candidate, it is cut off as well: output that a provider hides until its end cannot be counted on the way.
+ * of one candidate, it is cut off as well: output that a provider hides until its end cannot be counted on the way. Where
+ * output is reserved at all, the limit stands under the name that the server reads.
  *
- * Throws the rule's refusal where neither can be.
+ * Throws the rule's refusal where none of it can be.
  */
 export function withinRoom(
   request: WholeRequest,
@@ -150,17 +173,21 @@ export function withinRoom(
 ): CutRequest {
   const cuts = cutsOf(checks, limits);
   const { operation, path, query } = request;
-  const { format } = operation;
-  if (outputTokens === undefined || cuts.size === 0 || format === undefined) {
+  const isCut = outputTokens !== undefined && cuts.size > 0;
+  const isReserved = checks.some(({ perOutputToken }) => perOutputToken > 0);
+  const tokens = isCut
+    ? Math.floor(outputTokens / Math.max(1, inspection.candidateCount))
+    : inspection.maxOutputTokens;
+  if (operation.format === undefined || !isReserved || tokens === undefined) {
     return { body, inspection, cutOffTokens: undefined };
   }
-  const isCutOff = cuts.has('cutOff') && inspection.stream && inspection.candidateCount <= 1;
-  const each = Math.floor(outputTokens / Math.max(1, inspection.candidateCount));
-  const lowered =
-    each < MIN_OUTPUT_TOKENS
-      ? undefined
-      : lowerOutputLimit(format.name, body, inspection.topLevel, each, chatMember(targets, inspection));
+  const isCutOff = isCut && cuts.has('cutOff') && inspection.stream && inspection.candidateCount <= 1;
   const cutOffTokens = isCutOff ? outputTokens : undefined;
+  const lowered =
+    isCut && tokens < MIN_OUTPUT_TOKENS
+      ? undefined
+      : limitedTo(tokens, operation.format.name, { body, inspection }, targets);
+  if (lowered === body) return { body, inspection, cutOffTokens };
   if (lowered !== undefined) {
     return { body: lowered, inspection: operation.inspect(lowered, { path, query }), cutOffTokens };
   }
@@ -169,11 +196,18 @@ export function withinRoom(
   return { body, inspection, cutOffTokens };
 }
 
-/** Servers of one format disagree about the name; where targets do, the one that OpenAI takes for every model. */
-function chatMember(targets: readonly ResolvedTarget[], { stream, framing }: Inspection): string | undefined {
-  const names = new Set(
-    targets.map(({ address }) => apiFor(address, 'chat', stream, framing).encodeOptions.maxOutputTokensField),
-  );
-  const [only] = names.size === 1 ? names : [];
-  return only;
+/** Undefined where no limit would bind all of the targets. */
+function limitedTo(
+  tokens: number,
+  format: ClientFormatName,
+  { body, inspection }: Pick<ForwardedRequest, 'body' | 'inspection'>,
+  targets: readonly ResolvedTarget[],
+): Buffer | undefined {
+  const { topLevel } = inspection;
+  const members = format === 'chat' ? [...chatMembers(targets, inspection)] : [];
+  const [only] = members;
+  if (members.length <= 1) return lowerOutputLimit(format, body, topLevel, tokens, only);
+  const isCommon =
+    hasLimit(body, topLevel, COMMON_CHAT_MEMBER) || !hasLimit(body, topLevel, 'max_completion_tokens');
+  return isCommon ? lowerOutputLimit(format, body, topLevel, tokens, COMMON_CHAT_MEMBER) : undefined;
 }

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { LimenError } from '../core/errors.ts';
 import type { JsonWebKey } from '../core/json-web-key.ts';
 import type { SnapshotIdentityProvider } from '../core/snapshot.ts';
+import { readToken } from './read-token.ts';
 import { compact, goodClaims, hmac, makeKey, testIssuer, type TestIssuer } from './testing/issuer.ts';
 import { entry, snapshotOf, verifierOf } from './testing/verifier.ts';
 
@@ -174,6 +175,15 @@ describe('the header', () => {
 
   it.each(['JWE', 'dpop+jwt', 'logout+jwt', 'secevent+jwt', 5, null])('with typ %j is refused', (typ) => {
     expect(fate(issuer.token({}, { typ }))).toBe('invalid_token: typ is another');
+  });
+});
+
+describe('readToken for something else than tokens', () => {
+  it('takes what says that it is that, and nothing without a type', () => {
+    const types = new Set(['oauth-id-jag+jwt']);
+    expect(readToken(issuer.token({}, { typ: 'oauth-id-jag+jwt' }), types).kid).toBe('k1');
+    expect(() => readToken(issuer.token({}, { typ: undefined }), types)).toThrow(LimenError);
+    expect(() => readToken(issuer.token(), types)).toThrow(LimenError);
   });
 });
 

@@ -59,6 +59,26 @@ export const createKeySchema = z.strictObject({
 
 export type CreateKeyRequest = z.infer<typeof createKeySchema>;
 
+const { user: _, ...settings } = createKeySchema.shape;
+
+/** PATCH /api/v1/keys/{id}: what is not there stays; null takes a value away. */
+export const updateKeySchema = z.strictObject({
+  team: settings.team.nullable(),
+  tenant: settings.tenant.nullable(),
+  name: settings.name.nullable(),
+  description: settings.description.nullable(),
+  labels: settings.labels.nullable(),
+  surfaces: settings.surfaces.nullable(),
+  models: settings.models.nullable(),
+  tools: settings.tools.nullable(),
+  scopes: settings.scopes.nullable(),
+  permissions: settings.permissions.nullable(),
+  expiresAt: settings.expiresAt.nullable(),
+  inactivityDays: settings.inactivityDays.nullable(),
+});
+
+export type UpdateKeyRequest = z.infer<typeof updateKeySchema>;
+
 /** GET /api/v1/keys */
 export const listKeysSchema = z.strictObject({
   limit: pageSize(MOST_KEYS, 100),

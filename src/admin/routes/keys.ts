@@ -6,6 +6,7 @@ import {
   keyViewSchema,
   listKeysSchema,
   rotateKeySchema,
+  updateKeySchema,
 } from '../contract.ts';
 import type { KeyService } from '../key-service.ts';
 import { defineRoute, type Route } from '../router.ts';
@@ -45,6 +46,17 @@ export function keyRoutes(keys: KeyService): readonly Route[] {
       params: keyId,
       response: keyViewSchema,
       handle: ({ params, caller }) => keys.show(params.id, caller),
+    }),
+    defineRoute({
+      method: 'PATCH',
+      path: '/api/v1/keys/*id',
+      permission: ['keys:write', 'own-keys:write'],
+      summary: 'Change a virtual key: everything but whose it is and its secret',
+      tag: 'keys',
+      params: keyId,
+      body: updateKeySchema,
+      response: keyViewSchema,
+      handle: ({ params, body, caller }) => keys.update(params.id, body, caller),
     }),
     defineRoute({
       method: 'DELETE',

@@ -11,6 +11,8 @@ export interface RedisConnectionOptions {
   /** `redis://…`, `rediss://…`, or the path of a Unix socket. */
   readonly url: string;
   readonly logger: Logger;
+  /** Whose it is, as CLIENT LIST shows it; no blanks. */
+  readonly name?: string;
   /** Milliseconds until a command counts as failed; 250 unless said otherwise. */
   readonly commandTimeoutMs?: number;
 }
@@ -30,7 +32,7 @@ export function connectRedis(options: RedisConnectionOptions): Redis {
     reconnectOnError: (error: Error) => /\bREADONLY\b/.test(error.message),
     // The replies of streams are maps in version 3 and lists in version 2.
     protocol: 2,
-    connectionName: 'limen',
+    connectionName: options.name ?? 'limen',
     retryStrategy: (times: number) => Math.min(50 * 2 ** Math.min(times, 10), LONGEST_RECONNECT_DELAY_MS),
   });
   logOutages(redis, options.logger);

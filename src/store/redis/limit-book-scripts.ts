@@ -43,7 +43,9 @@ local cursor = page(ARGV[1], ARGV[2], ARGV[3], ARGV[4], function(_, _, name)
   local buckets = {}
   for slot = 0, counter.window > 0 and 60 or -1 do buckets[#buckets + 1] = slot end
   redis.call('HDEL', counter.key, 'overrun', 'alerted', unpack(buckets))
-  redis.call('HSET', counter.key, 'settled', 0, 'head', counter.head or 0)
+  -- With nothing left to free twice, the head may go back where the clock did.
+  local head = counter.window > 0 and math.floor(now / counter.length) or 0
+  redis.call('HSET', counter.key, 'settled', 0, 'head', head)
 end)
 return { cursor, reset }`;
 }

@@ -168,7 +168,7 @@ function checksOf({ rules, fixed, perOutputToken, skew }: Ask, now: number): Lim
       return sampleCheck({
         ...rule,
         rule: `r${index}`,
-        counter: `r${index}`,
+        counter: rule.counter ?? `r${index}`,
         ...(span && { span }),
         ...spent,
       });

@@ -26,8 +26,10 @@ const KEPT = BUCKETS + 1;
  * (sliding window) or `/pSTART` (calendar period). Fields: settled, reserved, overrun, alerted (highest threshold
  * told), about (unit, limit and end, for those who look at it), and for windows head, the newest of its buckets, and
  * the buckets by their number modulo 61. The head never goes back, so that a clock that does frees nothing twice.
+ * Counters share the hash tag of the keys that scripts are given: a cluster has them in one place.
  *
- * `look` writes nothing, but to remove what is no counter: what has aged since the last write is in `aged`, and taken off by `write`.
+ * `look` writes nothing, but to remove what is no counter. What has aged since the last write is in `aged`, and taken
+ * off by `write`.
  */
 export const LOOK = (counters: string) => `
 local COUNTERS = ${counters}

@@ -269,6 +269,23 @@ describe('limits in Redis', () => {
     expect((await book.alerts(10)).map(({ alert }) => alert.percent)).toEqual([50]);
   });
 
+  it('can be reset after a clock that was far ahead', async () => {
+    const { admit, book, keys } = installation();
+    const limits = [perMinute({ limit: 1 })];
+    await admit(limits);
+    const counter = `${keys.counters}:rate/requests/1m/ada/w60000`;
+    const head = Number(await redis.hget(counter, 'head'));
+    await redis.hset(counter, 'head', String(head + 61), String((head + 61) % 61), '1');
+    const refused = await admit(limits);
+    expect(refused.limits).toMatchObject([{ outcome: 'refused', used: 1 }]);
+    expect(refused.limits[0]?.resetMs).toBeGreaterThan(110_000);
+    expect(await book.reset('', '')).toBe(0);
+    expect(await book.reset('rate', 'everybody')).toBe(1);
+    const admitted = await admit(limits);
+    expect(admitted.limits).toMatchObject([{ outcome: 'allowed', used: 0 }]);
+    expect(admitted.limits[0]?.resetMs).toBeLessThan(62_000);
+  });
+
   it('count a batch once whose reply was lost', async () => {
     const proxy = await LossyProxy.start(server.url);
     const lossy = connectRedis({ url: proxy.url, logger, commandTimeoutMs: 300 });

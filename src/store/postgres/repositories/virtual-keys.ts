@@ -1,6 +1,6 @@
 import { and, desc, eq, gt, inArray, isNotNull, isNull, lte, or, sql } from 'drizzle-orm';
 import { PERMISSIONS, SURFACES, type VirtualKey } from '../../../core/access.ts';
-import type { StoredKey, VirtualKeyStore } from '../../../core/configuration-store.ts';
+import type { KeySettings, StoredKey, VirtualKeyStore } from '../../../core/configuration-store.ts';
 import type { Database, Transaction } from '../database.ts';
 import { nextRevision, recordChanges, type RecordedChange } from '../record-changes.ts';
 import { virtualKeys } from '../schema/index.ts';
@@ -69,6 +69,15 @@ export function createVirtualKeyStore(database: Database): VirtualKeyStore {
     async get(id) {
       const [row] = await database.select().from(virtualKeys).where(eq(virtualKeys.id, id));
       return row && fromRow(row);
+    },
+
+    async configure(id, settings, actor) {
+      let isOver = false;
+      const key = await changeOne(id, 'put', actor, (row) => {
+        isOver = row.revokedAt !== null;
+        return isOver ? undefined : settingsToRow(settings);
+      });
+      return isOver ? undefined : key;
     },
 
     async rotate(id, { hash, prefix, hint, at, graceUntil }, actor) {
@@ -282,20 +291,9 @@ function toRow(key: StoredKey): typeof virtualKeys.$inferInsert {
     hash: key.hash,
     prefix: key.prefix,
     hint: key.hint,
-    name: key.name ?? null,
-    description: key.description ?? null,
-    labels: key.labels ?? null,
+    ...settingsToRow(key),
     owner: key.user,
-    team: key.team ?? null,
-    tenant: key.tenant ?? null,
-    surfaces: key.surfaces ? [...key.surfaces] : null,
-    models: key.models ? [...key.models] : null,
-    tools: key.tools ? [...key.tools] : null,
-    scopes: key.scopes ? [...key.scopes] : null,
-    permissions: key.permissions ? [...key.permissions] : null,
-    inactivityDays: key.inactivityDays ?? null,
     createdAt: new Date(key.createdAt),
-    expiresAt: toDate(key.expiresAt),
     lastUsedAt: toDate(key.lastUsedAt),
     rotatedAt: toDate(key.rotatedAt),
     previousHash: key.previous?.hash ?? null,
@@ -303,6 +301,24 @@ function toRow(key: StoredKey): typeof virtualKeys.$inferInsert {
     revokedAt: toDate(key.revokedAt),
     revokedReason: key.revokedReason ?? null,
     deletedAt: toDate(key.deletedAt),
+  };
+}
+
+function settingsToRow(settings: KeySettings) {
+  const { surfaces, models, tools, scopes, permissions } = settings;
+  return {
+    name: settings.name ?? null,
+    description: settings.description ?? null,
+    labels: settings.labels ?? null,
+    team: settings.team ?? null,
+    tenant: settings.tenant ?? null,
+    surfaces: surfaces ? [...surfaces] : null,
+    models: models ? [...models] : null,
+    tools: tools ? [...tools] : null,
+    scopes: scopes ? [...scopes] : null,
+    permissions: permissions ? [...permissions] : null,
+    inactivityDays: settings.inactivityDays ?? null,
+    expiresAt: toDate(settings.expiresAt),
   };
 }
 
