@@ -153,6 +153,25 @@ describe('limen keys', () => {
     ]) {
       expect(shown.out).toMatch(line);
     }
+    const changed = await limen([
+      'keys',
+      'set',
+      created.id,
+      '--surfaces',
+      '',
+      '--inactive',
+      '',
+      '--expires',
+      '30d',
+      '--models',
+      'demo',
+    ]);
+    expect(changed.out).toMatch(/^surfaces: +all but admin$/m);
+    expect(changed.out).toMatch(/^models: +demo$/m);
+    expect(changed.out).toMatch(/^expires: +\d{4}-/m);
+    expect(changed.out).toMatch(/^tools: +github__\*$/m);
+    expect(changed.out).not.toContain('unused');
+    expect(await limen(['keys', 'set', created.id])).toMatchObject({ code: 2 });
     const rotated = await limen(['keys', 'rotate', created.id, '--grace', '2h']);
     expect(rotated.out).toMatch(/^tw-[\w-]{43}$/);
     expect(rotated.out).not.toBe(created.key);
@@ -217,6 +236,7 @@ describe('limen keys', () => {
       ['keys', 'create'],
       ['keys', 'list'],
       ['keys', 'show'],
+      ['keys', 'set'],
       ['keys', 'rotate'],
       ['keys', 'revoke'],
       ['keys', 'delete'],
@@ -628,7 +648,7 @@ spec: {members: [ada, alice], managers: [ada], groups: [research], roles: [devel
 apiVersion: limen.dev/v1alpha1
 kind: LimitPolicy
 metadata: {name: team-budget}
-spec: {per: team, unit: usd, limit: 100, period: month, mode: hard}
+spec: {per: team, usd: 100, period: month}
 `;
 
 describe('limen roles, teams and groups', () => {

@@ -33,6 +33,7 @@ interface IssuerFlags extends ClaimFlags {
 
 interface TokenFlags extends ClaimFlags {
   readonly newKey?: boolean;
+  readonly assertionFor?: string;
 }
 
 /** `limen demo issuer|token` */
@@ -67,7 +68,11 @@ Examples:
     demo
       .command('token')
       .description('print a token of the demo issuer')
-      .option('--new-key', 'sign with a new key, as an issuer does that has rotated its own'),
+      .option('--new-key', 'sign with a new key, as an issuer does that has rotated its own')
+      .option(
+        '--assertion-for <client>',
+        'an identity assertion (ID-JAG) that this client exchanges at POST /oauth/token; --audience is the gateway’s public URL',
+      ),
   )
     .addHelpText(
       'after',
@@ -76,7 +81,8 @@ Examples:
   limen demo token --user ada
   limen demo token --user bob --groups staff --roles admin --expires 5m
   curl -H "authorization: Bearer $(limen demo token --user ada)" http://127.0.0.1:3000/v1/models
-  limen demo token --user ada --new-key                    the gateway fetches the key it does not know`,
+  limen demo token --user ada --new-key                    the gateway fetches the key it does not know
+  limen demo token --user ada --assertion-for assistant --audience https://gateway.example.com --expires 5m`,
     )
     .action((flags: TokenFlags) => runCommand(context, () => printToken(context, flags)));
 }
@@ -126,10 +132,18 @@ async function printToken(context: CliContext, flags: TokenFlags): Promise<void>
   const claims = claimsOf(flags);
   try {
     if (flags.newKey === true) await keys.rotate();
-    context.out(await keys.mint(claims));
+    context.out(
+      await keys.mint(flags.assertionFor === undefined ? claims : assertionOf(claims, flags.assertionFor)),
+    );
   } catch (error) {
     throw new CliError(error instanceof Error ? error.message : String(error));
   }
+}
+
+/** What a client exchanges at the gateway for a token of the gateway. */
+function assertionOf(claims: DemoClaims, client: string): DemoClaims {
+  const others = { ...claims.others, client_id: client, resource: claims.audience };
+  return { ...claims, others, type: 'oauth-id-jag+jwt' };
 }
 
 function keyFileOf({ settings }: CliContext): string {

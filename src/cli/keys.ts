@@ -13,8 +13,7 @@ import { allPages, parseLabels, parseList, toQuery } from './lists.ts';
 import { readResponse } from './responses.ts';
 import { formatFields, formatTable, formatTime, NOTHING } from './table.ts';
 
-interface CreateFlags {
-  readonly user: string;
+interface SettingFlags {
   readonly team?: string;
   readonly tenant?: string;
   readonly name?: string;
@@ -27,6 +26,10 @@ interface CreateFlags {
   readonly permissions?: string;
   readonly expires?: string;
   readonly inactive?: string;
+}
+
+interface CreateFlags extends SettingFlags {
+  readonly user: string;
   readonly json?: boolean;
 }
 
@@ -42,11 +45,12 @@ interface JsonFlag {
   readonly json?: boolean;
 }
 
-/** `limen keys create|list|show|rotate|revoke|delete|restore` */
+/** `limen keys create|list|show|set|rotate|revoke|delete|restore` */
 export function registerKeysCommands(program: Command, context: CliContext): void {
   const keys = program.command('keys').description('virtual keys, with which clients call the gateway');
   registerCreate(keys, context);
   registerLook(keys, context);
+  registerSet(keys, context);
 
   keys
     .command('rotate <id>')
@@ -100,10 +104,27 @@ Examples:
 }
 
 function registerCreate(keys: Command, context: CliContext): void {
-  keys
+  const create = keys
     .command('create')
     .description('make a key and show it, this once')
-    .requiredOption('--user <name>', 'whose key it is; stands in every row')
+    .requiredOption('--user <name>', 'whose key it is; stands in every row');
+  withSettings(create)
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  limen keys create --user ada
+  limen keys create --user ci --team build --models 'gpt-4o-mini,claude-*' --expires 30d
+  limen keys create --user ada --surfaces admin --permissions keys:read,users:read --inactive 90
+  export OPENAI_API_KEY=$(limen keys create --user me --json | jq -r .key)`,
+    )
+    .action((flags: CreateFlags) => runCommand(context, () => createKey(context, flags)));
+}
+
+/** Adds what can be said of a key beside whose it is. */
+function withSettings(command: Command): Command {
+  return command
     .option('--team <name>', 'team of that user')
     .option('--tenant <name>', 'tenant whose credentials and limits it uses')
     .option('--name <text>', 'what you call this key')
@@ -121,18 +142,56 @@ function registerCreate(keys: Command, context: CliContext): void {
       '--expires <when>',
       'when it ends: 30d, 12h, or a time such as 2027-01-31T00:00:00Z (default: never)',
     )
-    .option('--inactive <days>', 'revoke it after so many days without use (default: never)')
+    .option('--inactive <days>', 'revoke it after so many days without use (default: never)');
+}
+
+function registerSet(keys: Command, context: CliContext): void {
+  const set = keys
+    .command('set <id>')
+    .description("change a key: everything but whose it is and its secret; '' takes a value away");
+  withSettings(set)
     .option('--json', 'print JSON')
     .addHelpText(
       'after',
       `
 Examples:
-  limen keys create --user ada
-  limen keys create --user ci --team build --models 'gpt-4o-mini,claude-*' --expires 30d
-  limen keys create --user ada --surfaces admin --permissions keys:read,users:read --inactive 90
-  export OPENAI_API_KEY=$(limen keys create --user me --json | jq -r .key)`,
+  limen keys set key_0123456789abcdef01 --expires 30d --models 'gpt-4o-mini,claude-*'
+  limen keys set key_0123456789abcdef01 --expires '' --inactive 90`,
     )
-    .action((flags: CreateFlags) => runCommand(context, () => createKey(context, flags)));
+    .action((id: string, flags: SettingFlags & JsonFlag) =>
+      runCommand(context, async () => {
+        const settings = Object.entries(settingsOf(flags)).filter(([, value]) => value !== undefined);
+        if (settings.length === 0) throw new CliError('There is nothing to change: see --help.', 2);
+        const client = createAdminClient(context.settings());
+        const answer = await client.call('PATCH', pathOf(id), Object.fromEntries(settings));
+        const key = readResponse(keyViewSchema, answer);
+        context.out(flags.json ? JSON.stringify(key) : describeKey(key));
+      }),
+    );
+}
+
+/** What the flags say of a key; null where they take a value away. */
+function settingsOf(flags: SettingFlags) {
+  const { team, tenant, name, description, labels, expires, inactive } = flags;
+  return {
+    team: orNull(team, (text) => text),
+    tenant: orNull(tenant, (text) => text),
+    name: orNull(name, (text) => text),
+    description: orNull(description, (text) => text),
+    labels: orNull(labels, parseLabels),
+    surfaces: orNull(flags.surfaces, parseList),
+    models: orNull(flags.models, parseList),
+    tools: orNull(flags.tools, parseList),
+    scopes: orNull(flags.scopes, parseList),
+    permissions: orNull(flags.permissions, parseList),
+    expiresAt: orNull(expires, (text) => parseExpiry(text, Date.now())),
+    inactivityDays: orNull(inactive, parseDays),
+  };
+}
+
+function orNull<Value>(text: string | undefined, parse: (text: string) => Value): Value | null | undefined {
+  if (text === undefined) return undefined;
+  return text === '' ? null : parse(text);
 }
 
 function registerLook(keys: Command, context: CliContext): void {
@@ -195,22 +254,8 @@ function pathOf(id: string): string {
 }
 
 async function createKey(context: CliContext, flags: CreateFlags): Promise<void> {
-  const { user, team, tenant, name, description } = flags;
-  const request = {
-    user,
-    team,
-    tenant,
-    name,
-    description,
-    labels: parseLabels(flags.labels),
-    surfaces: parseList(flags.surfaces),
-    models: parseList(flags.models),
-    tools: parseList(flags.tools),
-    scopes: parseList(flags.scopes),
-    permissions: parseList(flags.permissions),
-    expiresAt: flags.expires === undefined ? undefined : parseExpiry(flags.expires, Date.now()),
-    inactivityDays: flags.inactive === undefined ? undefined : parseDays(flags.inactive),
-  };
+  const given = Object.entries(settingsOf(flags)).filter(([, value]) => value !== null);
+  const request = { user: flags.user, ...Object.fromEntries(given) };
   const client = createAdminClient(context.settings());
   const created = readResponse(createdKeySchema, await client.call('POST', '/api/v1/keys', request));
   const ends = created.expiresAt === undefined ? undefined : `ends ${formatTime(created.expiresAt)} UTC`;

@@ -27,6 +27,8 @@ export interface DemoClaims {
   readonly lifetimeSeconds: number;
   /** Beside iss, sub, aud, iat, exp and jti. */
   readonly others: Readonly<Record<string, unknown>>;
+  /** `typ` of its header; JWT where nothing is said. */
+  readonly type?: string;
 }
 
 /** The keys of the demo issuer, in a file that its server and `limen demo token` share. */
@@ -57,13 +59,13 @@ export class DemoIssuerKeys {
     return { keys: keys.map(publicPart) };
   }
 
-  async mint({ subject, audience, lifetimeSeconds, others }: DemoClaims): Promise<string> {
+  async mint({ subject, audience, lifetimeSeconds, others, type = 'JWT' }: DemoClaims): Promise<string> {
     const { issuer, keys } = await this.#read();
     const key = keys.at(-1);
     if (key === undefined) throw new Error('The demo issuer has no key.');
     const now = Math.floor(Date.now() / 1000);
     return new SignJWT({ ...others })
-      .setProtectedHeader({ alg: key.alg, kid: key.kid, typ: 'JWT' })
+      .setProtectedHeader({ alg: key.alg, kid: key.kid, typ: type })
       .setIssuer(issuer)
       .setSubject(subject)
       .setAudience(audience)

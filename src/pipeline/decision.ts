@@ -64,7 +64,7 @@ export async function decide(
       surface: 'model',
       model: model.name,
       // No provider charges for counting.
-      cost: counts ? undefined : costOf(request, model, targets, known.intent, conversation),
+      cost: counts ? undefined : costOf(request, model, targets, known.intent, conversation, outputTokens),
       ask: {
         intent: { ...known.intent, price: targets[0]?.address.price },
         providers: countsHere ? [] : [...new Set(targets.map(({ provider }) => provider))],

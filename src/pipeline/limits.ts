@@ -5,6 +5,7 @@ import type { Principal } from '../core/principal.ts';
 import type { Snapshot, SnapshotModel } from '../core/snapshot.ts';
 import type { ClientFormatName } from '../formats/hub.ts';
 import { hasLimit, lowerOutputLimit } from '../formats/output-limit.ts';
+import { largestOutputOf } from '../providers/largest-output.ts';
 import { apiFor } from '../providers/translate.ts';
 import { planLimits, type Cost, type LimitPlan } from '../stages/limits/checks.ts';
 import { outputBound } from '../stages/limits/cost-bound.ts';
@@ -109,6 +110,7 @@ export function costOf(
   targets: readonly ResolvedTarget[],
   { inputEstimate }: Intent,
   conversation: Conversation | undefined,
+  outputTokens: number,
 ): Cost {
   return {
     targets: targets.map(({ address }) => address),
@@ -119,6 +121,7 @@ export function costOf(
       // What it goes on from is found by the very call that reserves its price.
       inputEstimate: inputEstimate + (conversation?.previousId === undefined ? 0 : MAX_KEPT_BYTES),
       tries: snapshot.gateway.retries.attempts,
+      outputTokens,
     }),
   };
 }
@@ -136,7 +139,17 @@ export function largestOutput(
     operation.wire !== 'chat' ||
     chatMembers(targets, inspection).size <= 1 ||
     hasLimit(body, topLevel, COMMON_CHAT_MEMBER);
-  return outputBound(isRead ? maxOutputTokens : undefined, candidateCount, model.outputTokens);
+  return outputBound(
+    isRead ? maxOutputTokens : undefined,
+    candidateCount,
+    model.outputTokens ?? largestOfAll(targets),
+  );
+}
+
+function largestOfAll(targets: readonly ResolvedTarget[]): number | undefined {
+  const largest = targets.map(({ address }) => largestOutputOf(address.type, address.model) ?? Infinity);
+  const most = Math.max(...largest);
+  return Number.isFinite(most) ? most : undefined;
 }
 
 /** The one that servers of the chat format read, whichever else they do. */

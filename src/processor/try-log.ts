@@ -171,10 +171,11 @@ function attempts(
   });
 }
 
-/** The input as estimated, and as much output as a provider gives where nobody says otherwise. */
+/** The input as estimated, and as much output as a provider gives where nobody says otherwise, at most what was asked for. */
 function mostUsed(context: RequestContext | undefined, target: RequestTarget | undefined): Usage | undefined {
   if (context === undefined || target === undefined) return undefined;
-  return makeUsage({ input: context.inputEstimate, output: target.defaultMaxOutputTokens });
+  const output = Math.min(target.defaultMaxOutputTokens, context.mostOutputTokens ?? Infinity);
+  return makeUsage({ input: context.inputEstimate, output });
 }
 
 function amountsOf(

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { ConfigIssue } from '../../config/load/issue.ts';
-import { issueSchema, originSchema } from './common.ts';
+import { originSchema } from './common.ts';
 
 /** PUT /api/v1/resources */
 export const applySchema = z.strictObject({
@@ -55,14 +55,7 @@ export const applyResultSchema = z
   .meta({ id: 'ApplyResult' });
 export type ApplyResult = z.infer<typeof applyResultSchema>;
 
-/** An issue with the place of its resource in the request. */
-export const applyIssueSchema = issueSchema.extend({
-  index: z
-    .number()
-    .int()
-    .optional()
-    .describe('Index in resources; absent where a resource that was not sent would no longer be right'),
-});
+/** An issue with the place of its resource in the request: details of `invalid_configuration`. */
 export interface ApplyIssue extends ConfigIssue {
   /** Index in `resources`; absent where a resource that was not sent would no longer be right. */
   readonly index?: number | undefined;

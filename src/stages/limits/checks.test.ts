@@ -30,7 +30,7 @@ function cost(targets = TARGETS): Cost & { readonly asked: () => number } {
     targets,
     question: () => {
       asked += 1;
-      return { measure: { tokens: 100, images: 0, openEnded: false }, inputEstimate: 25, tries: 1 };
+      return { measure: { tokens: 100, images: 0, openEnded: false }, inputEstimate: 25, tries: 1, outputTokens: 0 };
     },
     asked: () => asked,
   };

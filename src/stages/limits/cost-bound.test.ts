@@ -10,7 +10,7 @@ function target(price?: Price, more: Partial<CostTarget> = {}): CostTarget {
 
 function question(tokens: number, more: object = {}) {
   const measure = { tokens, images: 0, openEnded: false };
-  return { measure, inputEstimate: Math.ceil(tokens / 4), tries: 1, ...more };
+  return { measure, inputEstimate: Math.ceil(tokens / 4), tries: 1, outputTokens: Infinity, ...more };
 }
 
 describe('outputBound', () => {
@@ -40,6 +40,12 @@ describe('usdBound', () => {
     const cheap = target({ input: 1, output: 2 });
     const dear = target({ input: 3, output: 4, cacheWrite: 5, reasoning: 9 });
     expect(usdBound([cheap, dear], question(1000))).toEqual({ fixed: 5_000_000, perOutputToken: 9000 });
+  });
+
+  it('takes no failed try for more than the request can get', () => {
+    const one = target({ input: 0, output: 2 }, { defaultMaxOutputTokens: 1000 });
+    expect(usdBound([one], question(1, { tries: 2, outputTokens: 10 }))?.fixed).toBe(20_000);
+    expect(tokenBound([one], question(0, { tries: 2, outputTokens: 10 })).fixed).toBe(10);
   });
 
   it('knows no bound where a price is not known, and 0 where it is 0', () => {

@@ -23,6 +23,8 @@ export interface CostQuestion {
   readonly inputEstimate: number;
   /** Tries of one request in all. */
   readonly tries: number;
+  /** The most output that the request can get: a try that failed cannot have got more. */
+  readonly outputTokens: number;
 }
 
 /** The most that a request can be charged: `fixed`, and so much for each token of output. */
@@ -56,7 +58,7 @@ export function tokenBound(targets: readonly CostTarget[], question: CostQuestio
   const { input, output } = question.multiplier ?? { input: 1, output: 1 };
   const prompt = most(targets, (target) => inputBound(question.measure, target, question.contextTokens));
   const failed = most(targets, (target) =>
-    Math.ceil(question.inputEstimate * input + target.defaultMaxOutputTokens * output),
+    Math.ceil(question.inputEstimate * input + failedOutput(target, question) * output),
   );
   return { fixed: Math.ceil(prompt * input) + (question.tries - 1) * failed, perOutputToken: output };
 }
@@ -79,13 +81,18 @@ function usdBoundOf(target: CostTarget, question: CostQuestion): CostBound {
   const tokens = inputBound(question.measure, target, question.contextTokens);
   const tiers: readonly TokenPrice[] =
     price.above !== undefined && tokens > price.above.inputTokens ? [price, price.above] : [price];
-  const failed = { input: question.inputEstimate, output: target.defaultMaxOutputTokens };
+  const failed = { input: question.inputEstimate, output: failedOutput(target, question) };
   return {
     fixed:
       tokens * most(tiers, dearestInput) * NANO_USD_PER_PRICE_UNIT +
       (question.tries - 1) * Math.ceil(priceUsd(makeUsage(failed), price) * NANO_USD),
     perOutputToken: most(tiers, dearestOutput) * NANO_USD_PER_PRICE_UNIT,
   };
+}
+
+/** As the ledger charges it. */
+function failedOutput(target: CostTarget, { outputTokens }: CostQuestion): number {
+  return Math.min(target.defaultMaxOutputTokens, outputTokens);
 }
 
 function dearestInput({ input, cachedInput, cacheWrite, audioInput, imageInput }: TokenPrice): number {

@@ -47,8 +47,8 @@ function onClock() {
   const settle = (kind: string, intentId: string, lesson: string) =>
     scripts.settle.run(
       redis,
-      [...settleKeys, keys.batch('worker')],
-      [1_000_000, THRESHOLD, OPEN_MS, (batches += 1), LEASE_MS, kind, '{}', intentId, lesson, ''],
+      [...settleKeys, keys.batch('worker'), keys.settledOnce],
+      [1_000_000, THRESHOLD, OPEN_MS, (batches += 1), LEASE_MS, kind, '{}', intentId, lesson, '', ''],
     );
   return {
     at: (now: number) => redis.set(clockKey, now),

@@ -19,6 +19,11 @@ export interface LedgerKeys {
   readonly counters: string;
   /** Stream of thresholds that were crossed. */
   readonly alerts: string;
+  /**
+   * Sorted set of what was settled and may come again: ids of recovered intents, failed tries that were charged
+   * (`REQUEST/ORDINAL`) → Unix milliseconds until which that is remembered.
+   */
+  readonly settledOnce: string;
   /** Number of the last batch that was settled for a worker. */
   readonly batch: (worker: string) => string;
   /** Where an answer is kept, by its key in the answer cache. */
@@ -37,6 +42,7 @@ export function ledgerKeys(domain: string): LedgerKeys {
     reservations: key('reservations'),
     counters: key('counters'),
     alerts: key('limit-alerts'),
+    settledOnce: key('settled-once'),
     batch: (worker) => key(`batch:${worker}`),
     kept: (name) => key(`kept:${name}`),
   };

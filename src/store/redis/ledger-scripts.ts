@@ -5,6 +5,10 @@ import { NOW, RedisScript } from './scripts.ts';
 
 /** The last batch of a worker that is gone is forgotten after a day. */
 const BATCH_KEPT_MS = 86_400_000;
+/** A worker that was only stuck may come so long after its request was recovered. */
+const RECOVERED_KEPT_MS = 86_400_000;
+/** A failed try may be told twice for so many leases: by a worker, and by the recovery. */
+const TRY_KEPT_LEASES = 4;
 
 /** The one call before the upstream; see `createLedgerScripts`. */
 function admitSource(clock: string): string {
@@ -60,8 +64,8 @@ return { id, found, waits, decision.output, decision.found }`;
 function settleSource(clock: string): string {
   const keys = { leases: 'KEYS[3]', reservations: 'KEYS[5]', counters: 'KEYS[6]', alerts: 'KEYS[7]' };
   return `${clock}${CIRCUITS('KEYS[4]')}${LEARN('KEYS[4]', 'ARGV[2]', 'ARGV[3]')}${COUNT(keys, 'ARGV[5]')}${SETTLE_LIMITS}
-if redis.call('GET', KEYS[8]) == ARGV[4] then return {} end
-if redis.call('XLEN', KEYS[1]) + (#ARGV - 5) / 5 > tonumber(ARGV[1]) then return -1 end
+if redis.call('GET', KEYS[8]) == ARGV[4] then return { {}, 0 } end
+if redis.call('XLEN', KEYS[1]) + (#ARGV - 5) / 6 > tonumber(ARGV[1]) then return -1 end
 redis.call('SET', KEYS[8], ARGV[4], 'PX', ${BATCH_KEPT_MS})
 local problems = {}
 local function attempt(action, ...)
@@ -69,27 +73,45 @@ local function attempt(action, ...)
   if done then return result end
   problems[#problems + 1] = tostring(type(result) == 'table' and result.err or result)
 end
-for index = 6, #ARGV, 5 do
-  local kind, id, charges = ARGV[index], ARGV[index + 2], ARGV[index + 4]
+local function isFirst(name, ms)
+  redis.call('ZREMRANGEBYSCORE', KEYS[9], '-inf', now)
+  return redis.call('ZADD', KEYS[9], 'NX', now + ms, name) == 1
+end
+local function isSettled(kind, id, once)
+  if kind == 'attempt' then return once ~= '' and not isFirst(once, ${TRY_KEPT_LEASES} * LEASE) end
+  if id == '' then return false end
+  redis.call('ZREM', KEYS[3], id)
+  if redis.call('XDEL', KEYS[2], id) == 0 then
+    return kind == 'recovered' or redis.call('ZSCORE', KEYS[9], id)
+  end
+  if kind == 'recovered' then isFirst(id, ${RECOVERED_KEPT_MS}) end
+  return false
+end
+local function settle(kind, json, id, lesson, charges)
   local overrun = attempt(settleLimits, id, charges, kind == 'row') or {}
   if #overrun > 0 then
-    redis.call('XADD', KEYS[1], '*', kind, ARGV[index + 1], 'overrun', cjson.encode(overrun))
+    redis.call('XADD', KEYS[1], '*', kind, json, 'overrun', cjson.encode(overrun))
   else
-    redis.call('XADD', KEYS[1], '*', kind, ARGV[index + 1])
+    redis.call('XADD', KEYS[1], '*', kind, json)
   end
-  if id ~= '' and kind == 'row' then
-    redis.call('ZREM', KEYS[3], id)
-    redis.call('XDEL', KEYS[2], id)
-  end
-  local verdict, pause, request, ordinal, provider = string.match(ARGV[index + 3], '^(%a+) (%d+) (%S+) (%d+) (.*)$')
+  local verdict, pause, request, ordinal, provider = string.match(lesson, '^(%a+) (%d+) (%S+) (%d+) (.*)$')
   if verdict == 'failure' then fail(provider, request, ordinal, tonumber(pause)) end
   if verdict and redis.call('EXISTS', KEYS[4]) == 1 then
     if verdict == 'success' then succeed(provider, request, tonumber(string.match(id, '^%d+') or 0)) end
     if kind == 'row' then giveBack(verdict ~= 'none' and provider or nil, request) end
   end
 end
+local left = 0
+for index = 6, #ARGV, 6 do
+  local kind, json, id, lesson, charges, once = unpack(ARGV, index, index + 5)
+  if isSettled(kind, id, once) then
+    left = left + 1
+  else
+    settle(kind == 'recovered' and 'row' or kind, json, id, lesson, charges)
+  end
+end
 for _, counter in pairs(touched) do attempt(writeSettled, counter) end
-return problems`;
+return { problems, left }`;
 }
 
 /** Signs of life; see `createLedgerScripts`. */
@@ -154,12 +176,16 @@ export function createLedgerScripts(clock = NOW) {
      */
     admit: new RedisScript(admitSource(clock)),
     /**
-     * KEYS: rows, intents, leases, circuits, reservations, counters, alerts, the last batch of this worker. ARGV: most
-     * waiting rows, failures that open a circuit, ms for which, number of the batch, ms of a lease, then in turn kind
-     * (row, attempt), JSON, intent id (or empty), what the circuit of its provider learns: `VERDICT PAUSE REQUEST
-     * ORDINAL PROVIDER` (success, failure or none; ms; ids; name) or nothing, and charges (limit-codec.ts) or nothing.
-     * Returns why charges could not be made, in words (no row is held up by that), or -1 where the rows do not fit:
-     * then nothing was done. A batch that comes again does nothing.
+     * KEYS: rows, intents, leases, circuits, reservations, counters, alerts, the last batch of this worker, what was
+     * settled and may come again. ARGV: most waiting rows, failures that open a circuit, ms for which, number of the
+     * batch, ms of a lease, then in turn kind (row, attempt, recovered), JSON, intent id (or empty), what the circuit of
+     * its provider learns: `VERDICT PAUSE REQUEST ORDINAL PROVIDER` (success, failure or none; ms; ids; name) or nothing,
+     * charges (limit-codec.ts) or nothing, and the name under which an attempt counts once, or nothing. Returns why
+     * charges could not be made, in words (no row is held up by that), and how many items were left out; or -1 where
+     * the rows do not fit: then nothing was done. A batch that comes again does nothing.
+     *
+     * A row counts whether or not its intent is still open (it may come after its lease), but for one that was
+     * recovered. A recovered row counts where its intent is open, and nowhere else.
      *
      * A success counts where its request came after the circuit might be tried again. A row of a request that held
      * a probe and went elsewhere, or tells nothing of the provider, gives the probe back.

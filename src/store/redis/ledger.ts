@@ -1,5 +1,4 @@
 import type { Redis } from 'ioredis';
-import { verdictOfAttempt, verdictOfRow, type CircuitVerdict } from '../../core/circuit.ts';
 import type {
   Admission,
   AdmitRequest,
@@ -11,8 +10,9 @@ import type {
 import type { Logger } from '../../telemetry/logger.ts';
 import { ledgerKeys, STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
 import { ADMIT } from './ledger-scripts.ts';
-import { encodeCharges, encodeChecks, holdsOf, readVerdicts } from './limit-codec.ts';
-import { LEASE_MS, RedisOutbox, type CircuitSettings, type OutboxObserver } from './outbox.ts';
+import { encodeChecks, holdsOf, readVerdicts } from './limit-codec.ts';
+import { LEASE_MS, RedisOutbox, type OutboxObserver } from './outbox.ts';
+import { attemptItem, rowItem, type CircuitSettings } from './settlement-items.ts';
 
 /**
  * Why an intent was not written: no answer, an error at once, too many open ones, Redis known to be silent, out of
@@ -164,19 +164,13 @@ export class RedisLedger implements Ledger {
     return { intentId: '', open: NOTHING_OPEN, limits: [], holds: [], storeAway: true };
   }
 
-  settle({ row, intentId, retryAfterSeconds, holds, amounts }: LedgerSettlement): void {
-    const { requestId, attempts, provider } = row;
-    const lesson = lessonOf(verdictOfRow(row, retryAfterSeconds), requestId, attempts, provider);
-    const charges = encodeCharges(holds, amounts, provider);
-    this.#outbox.push({ kind: 'row', json: JSON.stringify(row), intentId, lesson, charges });
+  settle(settlement: LedgerSettlement): void {
+    this.#outbox.push(rowItem(settlement));
   }
 
   recordAttempts(attempts: readonly ChargedAttempt[]): void {
-    for (const { intentId, holds, amounts, ...attempt } of attempts) {
-      const { requestId, ordinal, provider } = attempt;
-      const lesson = lessonOf(verdictOfAttempt(attempt), requestId, ordinal, provider);
-      const charges = encodeCharges(holds, amounts, provider);
-      this.#outbox.push({ kind: 'attempt', json: JSON.stringify(attempt), intentId, lesson, charges });
+    for (const attempt of attempts) {
+      this.#outbox.push(attemptItem(attempt));
       this.#observer.tryFailed(attempt);
     }
   }
@@ -210,16 +204,4 @@ function openOf(waits: unknown, providers: readonly string[]): ReadonlyMap<strin
     return milliseconds > 0 ? [[provider, Math.ceil(milliseconds / 1000)] as const] : [];
   });
   return open.length === 0 ? NOTHING_OPEN : new Map(open);
-}
-
-/** As the script takes it: `VERDICT PAUSE REQUEST ORDINAL PROVIDER`, the pause in ms. */
-function lessonOf(
-  verdict: CircuitVerdict | undefined,
-  requestId: string,
-  ordinal: number,
-  provider: string,
-): string {
-  const kind = verdict === undefined ? 'none' : verdict.kind === 'success' ? 'success' : 'failure';
-  const pauseMs = verdict?.kind === 'pause' ? verdict.seconds * 1000 : 0;
-  return `${kind} ${pauseMs} ${requestId} ${ordinal} ${provider}`;
 }

@@ -75,9 +75,9 @@ function onClock() {
       };
     },
     settle: async (number: number, kind: 'row' | 'attempt', id: string, charges: string) => {
-      const names = [rows, intents, leases, circuits, reservations, counters, alerts, batch('worker')];
+      const names = [rows, intents, leases, circuits, reservations, counters, alerts, batch('worker'), settledOnce];
       const limits = [1_000_000, 0, 0, number, LEASE_MS];
-      return scripts.settle.run(redis, names, [...limits, kind, '{}', id, '', charges]);
+      return scripts.settle.run(redis, names, [...limits, kind, '{}', id, '', charges, '']);
     },
     renew: (id: string) =>
       scripts.renew.run(redis, [intents, leases, reservations, counters], [LEASE_MS, id]),

@@ -3,7 +3,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Redis } from 'ioredis';
 import type { Logger } from '../../telemetry/logger.ts';
 import { STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
-import { RENEW, SETTLE } from './ledger-scripts.ts';
+import { RENEW } from './ledger-scripts.ts';
+import { settleItems, type CircuitSettings, type OutboxItem } from './settlement-items.ts';
 
 /** Who is told what happens, for metrics. */
 export interface OutboxObserver {
@@ -12,12 +13,6 @@ export interface OutboxObserver {
   /** Rows lost for good because the queue was full. */
   dropped(rows: number): void;
   settleFailed(): void;
-}
-
-/** When circuits open; `failures` 0: never. */
-export interface CircuitSettings {
-  readonly failures: number;
-  readonly openSeconds: number;
 }
 
 export interface OutboxOptions {
@@ -31,18 +26,6 @@ export interface OutboxOptions {
   /** Rows held while Redis is away; beyond, the oldest are dropped. About 1 KiB each. */
   readonly maxQueuedRows?: number | undefined;
   readonly maxWaitingRows?: number | undefined;
-}
-
-/** A row or a failed try on its way, as the script SETTLE takes it. */
-export interface OutboxItem {
-  readonly kind: 'row' | 'attempt';
-  readonly json: string;
-  /** Empty: it closes none. */
-  readonly intentId: string;
-  /** What the circuit learns (see createLedgerScripts); empty: nothing. */
-  readonly lesson: string;
-  /** What the rules are charged (limit-codec.ts); empty: nothing. */
-  readonly charges: string;
 }
 
 /** What is on its way. Until Redis has answered it is sent again as it is, so that Redis can tell it did that already. */
@@ -169,21 +152,15 @@ export class RedisOutbox {
       this.#inFlight = { number: this.#batches, items: this.#queue.splice(0, BATCH_ROWS) };
     }
     const { number, items } = this.#inFlight;
-    const { rows, intents, leases, circuits, reservations, counters, alerts } = this.#options.keys;
-    const { failures, openSeconds } = circuitBreaker();
-    const args = items.flatMap(({ kind, json, intentId, lesson, charges }) => [
-      kind,
-      json,
-      intentId,
-      failures > 0 ? lesson : '',
-      charges,
-    ]);
-    const limits = [this.#maxWaitingRows, failures, Math.round(openSeconds * 1000), number, this.#leaseMs];
-    const keys = [rows, intents, leases, circuits, reservations, counters, alerts, this.#batchKey];
-    const reply = await SETTLE.run(redis, keys, [...limits, ...args]);
-    if (!Array.isArray(reply)) throw new Error('the rows stream is full');
+    const { problems } = await settleItems(redis, items, {
+      keys: this.#options.keys,
+      batch: { key: this.#batchKey, number },
+      circuits: circuitBreaker(),
+      maxWaitingRows: this.#maxWaitingRows,
+      leaseMs: this.#leaseMs,
+    });
     this.#inFlight = undefined;
-    if (reply.length > 0) logger.error({ reasons: reply.slice(0, 3) }, 'limits could not be charged');
+    if (problems.length > 0) logger.error({ reasons: problems.slice(0, 3) }, 'limits could not be charged');
     observer.settled(items.length);
   }
 
