@@ -3,6 +3,7 @@
  * rounds, medians with their spread, as ratios. A difference within the spread is no finding.
  *
  *   node bench/run.ts --conversion [--rounds 7] [--json FILE]
+ *   node bench/run.ts --scale [--rounds 7] [--changes 20] [--restarts 5]
  *   node bench/run.ts [--rounds 7] [--seconds 3] [--warmup 2] [--workers 1] [--pace-ms 2] [--only WORKLOAD]… [--json FILE]
  */
 import { writeFileSync } from 'node:fs';
@@ -11,6 +12,7 @@ import { parseArgs } from 'node:util';
 import { benchConversion } from './conversion.ts';
 import { limen } from './limen.ts';
 import { measure, type Variant, type Workload } from './measure.ts';
+import { benchScale } from './scale.ts';
 import { markdownTables, summarize } from './statistics.ts';
 import { floor, plainEnvoy, startSharedUpstream } from './variants.ts';
 
@@ -31,11 +33,27 @@ const { values } = parseArgs({
     only: { type: 'string', multiple: true, default: [] },
     json: { type: 'string' },
     conversion: { type: 'boolean', default: false },
+    scale: { type: 'boolean', default: false },
+    changes: { type: 'string', default: '20' },
+    restarts: { type: 'string', default: '5' },
   },
 });
 
 if (values.conversion) {
   process.stdout.write(`${machineName()}\n\n${benchConversion(Number(values.rounds), values.json)}`);
+  process.exit(0);
+}
+
+if (values.scale) {
+  const report = await benchScale({
+    rounds: Number(values.rounds),
+    secondsPerSample: Number(values.seconds),
+    warmupSeconds: Number(values.warmup),
+    changes: Number(values.changes),
+    restarts: Number(values.restarts),
+    onProgress,
+  });
+  process.stdout.write(`${machineName()}\n\n${report}`);
   process.exit(0);
 }
 
@@ -57,7 +75,7 @@ try {
     rounds: Number(values.rounds),
     secondsPerSample: Number(values.seconds),
     warmupSeconds: Number(values.warmup),
-    onProgress: (text) => process.stderr.write(`  ${text}\n`),
+    onProgress,
   });
   const summary = summarize(series);
   const machine = machineName();
@@ -67,6 +85,10 @@ try {
   }
 } finally {
   await upstream.stop();
+}
+
+function onProgress(text: string): void {
+  process.stderr.write(`  ${text}\n`);
 }
 
 function machineName(): string {

@@ -205,6 +205,27 @@ describe('requests', () => {
     }
   });
 
+  it('over the socket come from where Envoy saw them, whatever a client writes before that', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'limen-admin-'));
+    const path = join(folder, 'admin.sock');
+    const socketServer = serverWithout(admin.status, () => Promise.reject(new Error('not used')));
+    const ask = (forwarded: string | undefined) =>
+      overSocket(path, '/api/v1/status', {
+        authorization: 'Bearer wrong',
+        ...(forwarded === undefined ? {} : { 'x-forwarded-for': forwarded }),
+      });
+    try {
+      await socketServer.listen(path);
+      for (let count = 0; count < 20; count += 1) await ask(`203.0.113.${count}, 192.0.2.7`);
+      expect(await ask('198.51.100.1, 192.0.2.7')).toContain('too_many_requests');
+      expect(await ask('192.0.2.7, 192.0.2.8')).toContain('unauthorized');
+      expect(await ask(undefined)).toContain('unauthorized');
+    } finally {
+      await socketServer.close();
+      rmSync(folder, { recursive: true });
+    }
+  });
+
   it('say that the database is away, and not where it would be', async () => {
     const cause = Object.assign(new Error('connect ENOENT /run/.s.PGSQL.5432'), { code: 'ENOENT' });
     const away = serverWithout(admin.status, () =>
@@ -267,9 +288,13 @@ function serverWithout(status: StatusSource, fail: () => Promise<never>) {
   });
 }
 
-function overSocket(socketPath: string, path: string): Promise<string> {
+function overSocket(
+  socketPath: string,
+  path: string,
+  headers: Readonly<Record<string, string>> = {},
+): Promise<string> {
   return new Promise((resolve, reject) => {
-    request({ socketPath, path }, (response) => {
+    request({ socketPath, path, headers }, (response) => {
       let text = '';
       response.on('data', (chunk) => (text += String(chunk)));
       response.on('end', () => resolve(text));
@@ -421,6 +446,11 @@ describe('resources', () => {
     expect(kept.body).toMatchObject({
       changes: [{ fields: [{ path: 'spec.connectTimeoutSeconds', before: 5, after: 9 }] }],
     });
+    // It stays for the place that it was given for, and is never sent to another.
+    const elsewhere = { type: 'openai', baseUrl: 'https://elsewhere.example.com/v1' };
+    const redirected = await apply(provider('openai', { ...elsewhere, credential: { value: '(hidden)' } }));
+    expect(redirected).toMatchObject({ status: 422 });
+    expect(JSON.stringify(redirected.body)).toContain('not sent elsewhere');
     const hidden = await apply(provider('new', { type: 'openai', credential: { value: '(hidden)' } }));
     expect(hidden).toMatchObject({
       status: 422,

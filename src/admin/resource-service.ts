@@ -5,7 +5,7 @@ import { mergeSources, type ConfigSources } from '../config/merge.ts';
 import { nearestNames } from '../core/nearest.ts';
 import { describeOrigin, resourceId, type Origin, type SourcedResource } from '../config/origin.ts';
 import type { Resource } from '../config/resources/index.ts';
-import { HIDDEN, hideSecrets, sealSpec } from '../vault/sealed-spec.ts';
+import { hideSecrets, sealSpec } from '../vault/sealed-spec.ts';
 import type { Vault } from '../vault/vault.ts';
 import { AdminError } from './errors.ts';
 import type { ApplyIssue, ApplyResult, ResourceDiff, ResourceView } from './contract.ts';
@@ -208,17 +208,11 @@ function checkInputs(inputs: readonly unknown[], now: Present): Resource[] {
     if (seen.has(id))
       issues.push({ index, resource: id, path: 'metadata.name', message: `${id} is given twice` });
     seen.set(id, index);
-    const resource = withKeptSecret(withHashedKey(validation.resource), now.opened);
-    if (resource) resources.push(resource);
+    const submitted = withKeptSecret(withHashedKey(validation.resource), now.opened);
+    if ('resource' in submitted) resources.push(submitted.resource);
     else {
-      const message = `holds ${HIDDEN} where a secret belongs`;
-      issues.push({
-        index,
-        resource: id,
-        path: 'spec',
-        message,
-        allowed: 'the secret itself, or where it comes from',
-      });
+      const allowed = 'the secret itself, or where it comes from';
+      issues.push({ index, resource: id, ...submitted.problem, allowed });
     }
   }
   if (issues.length > 0)

@@ -1,11 +1,8 @@
 import { resourceId, type SourcedResource } from '../config/origin.ts';
 import type { SecretSource } from '../config/resources/common.ts';
-import type {
-  BackendResource,
-  IdentityProviderResource,
-  ProviderResource,
-  Resource,
-} from '../config/resources/index.ts';
+import type { ProviderResource, Resource } from '../config/resources/index.ts';
+import { compileBackend } from '../snapshot/backend.ts';
+import { compileProvider } from '../snapshot/provider.ts';
 import { HIDDEN } from '../vault/sealed-spec.ts';
 import { hashKey } from './virtual-key.ts';
 
@@ -16,15 +13,111 @@ export function withHashedKey(resource: Resource): Resource {
   return { ...resource, spec: { ...resource.spec, secret: { sha256: hashKey(resource.spec.secret.value) } } };
 }
 
-/** What was shown as hidden and sent back means the secret that is there already. */
-export function withKeptSecret(resource: Resource, opened: readonly SourcedResource[]): Resource | undefined {
-  if (resource.kind === 'ApiKey') return 'value' in resource.spec.secret ? undefined : resource;
-  if (resource.kind === 'IdentityProvider') return withKeptSharedSecret(resource, opened);
-  if (resource.kind === 'Backend') return withKeptBackendCredential(resource, opened);
-  if (resource.kind !== 'Provider') return resource;
+/** Why a resource cannot be taken with the secrets that it says are there already. */
+export interface SecretProblem {
+  readonly path: string;
+  readonly message: string;
+}
+
+/**
+ * What was shown as hidden and sent back means the secret that is there already, as long as it goes where it went: who
+ * may change a resource shall not have its secret sent to a host of theirs.
+ */
+export function withKeptSecret(
+  resource: Resource,
+  opened: readonly SourcedResource[],
+): { readonly resource: Resource } | { readonly problem: SecretProblem } {
   const before = opened.find((sourced) => resourceId(sourced.resource) === resourceId(resource))?.resource;
-  const spec = keptProviderSpec(resource.spec, before?.kind === 'Provider' ? before.spec : undefined);
-  return spec && { ...resource, spec };
+  const moved = movedSecret(resource, before);
+  if (moved !== undefined) {
+    const message = `is ${HIDDEN}, and would go to another address than before: a secret that is there is not sent elsewhere`;
+    return { problem: { path: moved, message } };
+  }
+  const kept = keptOf(resource, before);
+  return kept === undefined
+    ? { problem: { path: 'spec', message: `holds ${HIDDEN} where a secret belongs` } }
+    : { resource: kept };
+}
+
+/** Path of the first hidden secret that would go to another scheme, host or port than the one that it stands for. */
+function movedSecret(resource: Resource, before: Resource | undefined): string | undefined {
+  const known = before === undefined ? [] : destinations(before);
+  return destinations(resource).find(
+    ({ path, address, secret }) =>
+      isHidden(secret) && known.some((one) => one.path === path && one.address !== address),
+  )?.path;
+}
+
+interface Destination {
+  /** Of the secret. */
+  readonly path: string;
+  /** Where it is sent. */
+  readonly address: string;
+  readonly secret: Credential | undefined;
+}
+
+function destinations(resource: Resource): Destination[] {
+  if (resource.kind === 'Backend') {
+    const address = addressOf(compileBackend(resource));
+    return [{ path: 'spec.credential', address, secret: resource.spec.credential }];
+  }
+  if (resource.kind !== 'Provider') return [];
+  const { credential, tenants } = resource.spec;
+  return compileProvider(resource).map((provider) => {
+    const { tenant } = provider;
+    const address = addressOf(provider);
+    return tenant === undefined
+      ? { path: 'spec.credential', address, secret: credential }
+      : { path: `spec.tenants.${tenant}.credential`, address, secret: tenants?.[tenant]?.credential };
+  });
+}
+
+function addressOf({
+  scheme,
+  host,
+  port,
+}: {
+  readonly scheme: string;
+  readonly host: string;
+  readonly port: number;
+}): string {
+  return JSON.stringify([scheme, host, port]);
+}
+
+function isHidden(secret: Credential | undefined): boolean {
+  if (secret === undefined) return false;
+  return 'accessKeyId' in secret
+    ? [secret.accessKeyId, secret.secretAccessKey, secret.sessionToken].some(isHidden)
+    : 'value' in secret && secret.value === HIDDEN;
+}
+
+/** Undefined where nothing is there that a hidden secret could stand for. */
+function keptOf(resource: Resource, before: Resource | undefined): Resource | undefined {
+  switch (resource.kind) {
+    case 'ApiKey':
+      return 'value' in resource.spec.secret ? undefined : resource;
+    case 'IdentityProvider': {
+      const { sharedSecret } = resource.spec;
+      if (sharedSecret === undefined) return resource;
+      const kept = keptSource(
+        sharedSecret,
+        before?.kind === 'IdentityProvider' ? before.spec.sharedSecret : undefined,
+      );
+      return kept && { ...resource, spec: { ...resource.spec, sharedSecret: kept } };
+    }
+    case 'Backend': {
+      const { credential } = resource.spec;
+      if (credential === undefined) return resource;
+      const kept = keptSource(credential, before?.kind === 'Backend' ? before.spec.credential : undefined);
+      return kept && { ...resource, spec: { ...resource.spec, credential: kept } };
+    }
+    case 'Provider': {
+      const spec = keptProviderSpec(resource.spec, before?.kind === 'Provider' ? before.spec : undefined);
+      return spec && { ...resource, spec };
+    }
+    default:
+      return resource;
+  }
 }
 
 type ProviderSpec = ProviderResource['spec'];
@@ -47,31 +140,6 @@ function keptProviderSpec(
     ...(kept === undefined ? {} : { credential: kept }),
     ...(tenants === undefined ? {} : { tenants: own }),
   };
-}
-
-function withKeptSharedSecret(
-  resource: IdentityProviderResource,
-  opened: readonly SourcedResource[],
-): Resource | undefined {
-  const { sharedSecret } = resource.spec;
-  if (sharedSecret === undefined) return resource;
-  const before = opened.find((sourced) => resourceId(sourced.resource) === resourceId(resource))?.resource;
-  const kept = keptSource(
-    sharedSecret,
-    before?.kind === 'IdentityProvider' ? before.spec.sharedSecret : undefined,
-  );
-  return kept && { ...resource, spec: { ...resource.spec, sharedSecret: kept } };
-}
-
-function withKeptBackendCredential(
-  resource: BackendResource,
-  opened: readonly SourcedResource[],
-): Resource | undefined {
-  const { credential } = resource.spec;
-  if (credential === undefined) return resource;
-  const before = opened.find((sourced) => resourceId(sourced.resource) === resourceId(resource))?.resource;
-  const kept = keptSource(credential, before?.kind === 'Backend' ? before.spec.credential : undefined);
-  return kept && { ...resource, spec: { ...resource.spec, credential: kept } };
 }
 
 type Credential = NonNullable<ProviderResource['spec']['credential']>;

@@ -21,6 +21,7 @@ import { PURGE_AFTER_MS, type ExpiringKey } from '../control/jobs/key-jobs.ts';
 import { createGuardedFetch } from '../control/guarded-fetch.ts';
 import { createLastGoodFile } from '../control/last-good-file.ts';
 import { Publisher, type Configuration } from '../control/publisher.ts';
+import { WitnessServer } from '../control/witness-server.ts';
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../core/capabilities.ts';
 import { LimenError } from '../core/errors.ts';
 import { BACKEND_ROUTE, BACKENDS_PATH } from '../core/gateway-names.ts';
@@ -60,6 +61,8 @@ const REMOVAL_GRACE_MS = 60_000;
 const STOP_GRACE_MS = 8000;
 /** An issuer that is taken out and put in again has tokens that are alive: their revocations are kept that long. */
 const LONGEST_LIFETIME_MS = 86_400_000;
+/** Before the first snapshot no request goes anywhere. */
+const NO_CIRCUITS = { failures: 0, openSeconds: 0 };
 /** Signs of life of an open request within its lease: several may be lost before it counts as gone. */
 const REPORTS_PER_LEASE = 8;
 
@@ -97,6 +100,7 @@ function xdsBuilder(
       address: settings.gatewayAddress,
       port: settings.gatewayPort,
       processorSockets: endpoints.sockets.processors,
+      witnessSocket: endpoints.sockets.witness,
       capabilities: settings.envoyFeatures === 'all' ? ALL_CAPABILITIES : LEAST_CAPABILITIES,
       errorBodies: [
         errorBodies('messages', '/v1/messages'),
@@ -174,6 +178,18 @@ export async function control(settings: Settings, version: string): Promise<unde
     providers: () => Object.keys(publisher.inForce?.providers ?? {}),
     circuits: () => ledger.circuits(),
   });
+  const ledger = startLedger({
+    redisUrl: endpoints.redisUrl,
+    clickhouseUrl: endpoints.clickhouseUrl,
+    logger,
+    observer: metrics,
+    leaseMs: settings.leaseSeconds * 1000,
+    circuitBreaker: () => publisher.inForce?.gateway.circuitBreaker ?? NO_CIRCUITS,
+  });
+  const witness = await WitnessServer.start({
+    socketPath: endpoints.sockets.witness,
+    onMessage: (bytes) => ledger.witness(bytes),
+  });
   const demo = await startDemoProvider({ host: '127.0.0.1', port: 0 });
   const discovery = new AggregatedDiscovery();
   const ads = await AdsServer.start(discovery, { address: `unix:${endpoints.sockets.ads}` });
@@ -181,6 +197,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     address: `unix:${endpoints.sockets.snapshots}`,
     listener: {
       onSighting: (sighting) => identity.onSighting(sighting),
+      onWorkerGone: () => ledger.workerGone(),
       onKeyRequests: (requests) => {
         for (const { provider, kid } of requests) issuers.request(provider, kid);
       },
@@ -189,7 +206,7 @@ export async function control(settings: Settings, version: string): Promise<unde
   const identity = await startIdentity({ postgres, distribution, logger });
 
   const fetch = createGuardedFetch({ allowedRanges: settings.allowedFetchRanges });
-  const issuers = createIssuers({ settings, fetch, directory: identity.sources, metrics, logger });
+  const issuers = createIssuers({ postgres, fetch, directory: identity.sources, metrics, logger });
 
   const publisher = new Publisher({
     envoy: new OrderedPublisher(discovery, {
@@ -223,6 +240,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     resources: resourceStore,
     vault,
     environment: processEnvironment(),
+    ownFolder: settings.data,
     fetch,
     addressPolicy: { allowedRanges: settings.allowedFetchRanges },
     observer: {
@@ -279,13 +297,6 @@ export async function control(settings: Settings, version: string): Promise<unde
     onError: (error) => logger.warn({ error }, 'changes of the database are not heard at the moment'),
   });
 
-  const ledger = startLedger({
-    redisUrl: endpoints.redisUrl,
-    clickhouseUrl: endpoints.clickhouseUrl,
-    logger,
-    observer: metrics,
-    leaseMs: settings.leaseSeconds * 1000,
-  });
   const jobs = startJobs({
     identity,
     declaredKeys: () => center.inForce.flatMap(declaredKey),
@@ -396,6 +407,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     await admin.close();
     ads.stop();
     distribution.stop();
+    witness.stop();
     await identity.close();
     await demo.close();
     await postgres.close();

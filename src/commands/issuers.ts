@@ -1,16 +1,15 @@
-import { join } from 'node:path';
 import type { IdentityProviderStatus } from '../admin/contract.ts';
-import type { Settings } from '../config/env.ts';
 import type { SourcedResource } from '../config/origin.ts';
 import type { DirectorySources } from '../control/directory-sources.ts';
 import type { GuardedFetch } from '../control/guarded-fetch.ts';
 import { IssuerKeysKeeper } from '../control/issuer-keys.ts';
-import { createKeptIssuerKeys } from '../control/kept-issuer-keys.ts';
+import type { PostgresConnection } from '../store/postgres/database.ts';
+import { createIssuerKeyStore } from '../store/postgres/repositories/issuer-keys.ts';
 import type { ControlMetrics } from '../telemetry/control-metrics.ts';
 import type { Logger } from '../telemetry/logger.ts';
 
 export interface IssuersOptions {
-  readonly settings: Pick<Settings, 'data'>;
+  readonly postgres: Pick<PostgresConnection, 'database'>;
   readonly fetch: GuardedFetch;
   readonly directory: Pick<DirectorySources, 'set'>;
   readonly metrics: Pick<ControlMetrics, 'issuerKeysFetched'>;
@@ -19,10 +18,10 @@ export interface IssuersOptions {
 
 /** Keeps the keys of identity providers, and brings them into the directory. */
 export function createIssuers(options: IssuersOptions): IssuerKeysKeeper {
-  const { settings, fetch, directory, metrics, logger } = options;
+  const { postgres, fetch, directory, metrics, logger } = options;
   return new IssuerKeysKeeper({
     fetch,
-    kept: createKeptIssuerKeys(join(settings.data, 'issuer-keys.json')),
+    kept: createIssuerKeyStore(postgres.database),
     publish: (keys) =>
       directory.set(
         'issuer keys',

@@ -254,6 +254,51 @@ describe('the runner', () => {
   });
 });
 
+describe('the time of a job', () => {
+  function drill(job: Partial<Job>) {
+    const clock = { now: 1_000_000 };
+    const run = vi.fn<Job['run']>(() => Promise.resolve(0));
+    const runner = new JobRunner({
+      jobs: [{ name: 'drill', everyMs: 1000, run, ...job }],
+      leads: () => true,
+      observer: { jobSucceeded: () => undefined, jobFailed: () => undefined },
+      logger: { info: () => undefined, error: () => undefined },
+      now: () => clock.now,
+    });
+    const look = async (now: number) => {
+      clock.now = now;
+      runner.look();
+      await new Promise(setImmediate);
+      return run.mock.calls.length;
+    };
+    return { runner, look };
+  }
+
+  it('comes also after the clock was set back', async () => {
+    const { runner, look } = drill({});
+    expect(await look(1_000_000)).toBe(1);
+    expect(await look(1000)).toBe(2);
+    expect(await look(1500)).toBe(2);
+    expect(await look(2200)).toBe(3);
+    await runner.close();
+  });
+
+  it('is some time after the start where workers must have told first what they saw: keys that are in use stay', async () => {
+    const { keys, newKey, events } = setUp();
+    await newKey('k', { inactivityDays: 1 });
+    const inactive = jobOf(keyJobs({ keys, events, declared: () => [] }), 'inactive keys');
+    const { runner, look } = drill(inactive);
+    const start = START + 3 * DAY;
+    expect(inactive.firstAfterMs).toBeGreaterThan(60_000);
+    await look(start);
+    await look(start + 60_000);
+    await keys.touch({ k: start - 60_000 });
+    await look(start + (inactive.firstAfterMs ?? 0));
+    await runner.close();
+    expect((await keys.get('k'))?.revokedAt).toBeUndefined();
+  });
+});
+
 describe('leadership', () => {
   it('is one instance’s, and another’s as soon as that one is killed', async () => {
     const events = createEventStore(connection.database);

@@ -1,10 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { StoreStatus } from '../admin/contract.ts';
+import { loadProcessorProtocol } from '../envoy-protocol/codecs.ts';
 import type { ChargeLog, CircuitStatus, RequestLog } from '../core/ledger.ts';
 import type { LimitBook } from '../core/limits.ts';
 import type { OnceBook, SessionBook } from '../core/sessions.ts';
+import { OutputEstimator } from '../ledger/estimator.ts';
+import { Recovery } from '../ledger/recovery.ts';
 import { Reconciler, type ReconcilerObserver } from '../ledger/reconciler.ts';
 import { LedgerWriter, type WriterObserver } from '../ledger/writer.ts';
+import { WitnessRing } from '../ledger/witness-ring.ts';
+import { readWitnessed } from '../processor/witnessed.ts';
 import { connectClickHouse } from '../store/clickhouse/client.ts';
 import { ClickHouseGatewayLog } from '../store/clickhouse/gateway-log.ts';
 import { migrateClickHouse } from '../store/clickhouse/migrations.ts';
@@ -13,15 +18,27 @@ import { RedisCircuitBook } from '../store/redis/circuit-book.ts';
 import { connectRedis } from '../store/redis/connection.ts';
 import { RedisIntentBook } from '../store/redis/intent-book.ts';
 import { RedisLimitBook } from '../store/redis/limit-book.ts';
+import { RedisRecoveryBook } from '../store/redis/recovery-book.ts';
 import { RedisRowQueue } from '../store/redis/row-queue.ts';
+import type { CircuitSettings } from '../store/redis/settlement-items.ts';
 import { RedisOnceBook, RedisSessionBook } from '../store/redis/session-book.ts';
 import type { Logger } from '../telemetry/logger.ts';
+
+/** Who is told what becomes of the copy of the access log, for metrics. */
+export interface WitnessObserver {
+  /** Requests that a worker had left open, and whose end was known. */
+  recovered(requests: number): void;
+  /** Bytes of the copy that had to go before their time. */
+  witnessDropped(bytes: number): void;
+}
 
 export interface LedgerOptions {
   readonly redisUrl: string;
   readonly clickhouseUrl: string;
   readonly logger: Logger;
-  readonly observer: WriterObserver & ReconcilerObserver;
+  readonly observer: WriterObserver & ReconcilerObserver & WitnessObserver;
+  /** Of the snapshot in force. */
+  readonly circuitBreaker: () => CircuitSettings;
   /** How long an open request may go without a sign of life, in milliseconds. */
   readonly leaseMs: number;
 }
@@ -37,6 +54,10 @@ export interface RunningLedger {
   /** Of the admin API. */
   readonly sessions: SessionBook;
   readonly once: OnceBook;
+  /** Takes a message of the access log: undecoded, for when a worker has died with it. */
+  witness(bytes: Buffer): void;
+  /** A worker is gone: what it was told and has not settled is looked for. */
+  workerGone(): void;
   stop(): Promise<void>;
 }
 
@@ -45,6 +66,8 @@ const BLOCKING_TIMEOUT_MS = 5000;
 const MIGRATION_RETRY_MS = 1000;
 /** Rounds of the reconciler within one lease: 10 s apart for the default of 120 s. */
 const ROUNDS_PER_LEASE = 12;
+/** Of the access log: some 25,000 requests. An entry has 2 to 3 KiB. */
+const WITNESS_BYTES = 64 * 1024 * 1024;
 
 async function statusOf(name: string, version: () => Promise<string | undefined>): Promise<StoreStatus> {
   try {
@@ -67,8 +90,32 @@ export function startLedger(options: LedgerOptions): RunningLedger {
     logger,
     observer,
   });
+  const ring = new WitnessRing({
+    maxBytes: WITNESS_BYTES,
+    maxAgeMs: 2 * options.leaseMs,
+    now: () => performance.now(),
+    onDropped: (bytes) => observer.witnessDropped(bytes),
+  });
+  const witnessed = {
+    protocol: loadProcessorProtocol(),
+    estimator: new OutputEstimator(),
+    onUnreadable: (error: unknown) => logger.error({ error }, 'an entry of the access log cannot be read'),
+  };
+  const recovery = new Recovery({
+    ring,
+    book: new RedisRecoveryBook({
+      redis,
+      logger,
+      circuitBreaker: options.circuitBreaker,
+      leaseMs: options.leaseMs,
+    }),
+    read: (messages, intentIds) => readWitnessed(messages, intentIds, witnessed),
+    onRecovered: (requests) => observer.recovered(requests),
+    logger,
+  });
   const reconciler = new Reconciler({
     book: new RedisIntentBook(redis),
+    recover: (lapsed) => recovery.recover(lapsed),
     logger,
     observer,
     leaseMs: options.leaseMs,
@@ -99,6 +146,8 @@ export function startLedger(options: LedgerOptions): RunningLedger {
     limits: new RedisLimitBook(redis),
     sessions: new RedisSessionBook(redis),
     once: new RedisOnceBook(redis),
+    witness: (bytes) => ring.push(bytes),
+    workerGone: () => recovery.workerGone(),
     stores: () =>
       Promise.all([
         statusOf('redis', async () => /redis_version:(\S+)/.exec(await redis.info('server'))?.[1]),
@@ -114,6 +163,7 @@ export function startLedger(options: LedgerOptions): RunningLedger {
       stopping.abort();
       await prepared;
       await writer.stop();
+      await recovery.stop();
       await reconciler.stop();
       reader.disconnect();
       redis.disconnect();

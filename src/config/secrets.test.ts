@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -37,7 +37,7 @@ describe('resolveSecrets', () => {
         credentials: texts({ a: { value: 'as-is' }, b: { env: 'KEY' }, c: { file: join(folder, 'key') } }),
         keys: [],
       },
-      { KEY: 'from-environment' },
+      { environment: { KEY: 'from-environment' }, ownFolder: '/nowhere' },
     );
     expect(resolved).toEqual({
       providers: { a: 'as-is', b: 'from-environment', c: 'from-file' },
@@ -46,6 +46,39 @@ describe('resolveSecrets', () => {
       sharedSecrets: {},
       warnings: [],
     });
+  });
+
+  it('reads nothing in the folder of the installation itself, by whatever way it is named', async () => {
+    const own = join(folder, 'own');
+    await mkdir(join(own, 'keys'), { recursive: true });
+    await writeFile(join(own, 'keys/admin.token'), 'of-the-installation');
+    await writeFile(join(folder, 'own-not'), 'beside-it');
+    await symlink(join(own, 'keys/admin.token'), join(folder, 'link'));
+    await symlink(own, join(folder, 'linked-folder'));
+    const resolved = await resolveSecrets(
+      {
+        issuers: [],
+        credentials: texts({
+          plain: { file: join(own, 'keys/admin.token') },
+          dots: { file: `${own}/keys/../keys/admin.token` },
+          link: { file: join(folder, 'link') },
+          folder: { file: join(folder, 'linked-folder/keys/admin.token') },
+          process: { file: `/proc/self/root${own}/keys/admin.token` },
+          beside: { file: join(folder, 'own-not') },
+        }),
+        keys: [],
+      },
+      { environment: {}, ownFolder: join(folder, 'linked-folder') },
+    );
+    expect(resolved.providers).toEqual({ beside: 'beside-it' });
+    expect(resolved.warnings.map(({ resource }) => resource)).toEqual([
+      'Provider/plain',
+      'Provider/dots',
+      'Provider/link',
+      'Provider/folder',
+      'Provider/process',
+    ]);
+    expect(resolved.warnings[0]?.message).toContain('in the data folder of Limen itself');
   });
 
   it('warns of each that is missing or unusable, and goes on with the others', async () => {
@@ -62,7 +95,7 @@ describe('resolveSecrets', () => {
         }),
         keys: [],
       },
-      {},
+      { environment: {}, ownFolder: '/nowhere' },
     );
     expect(resolved.providers).toEqual({ good: 'fine' });
     expect(resolved.warnings).toEqual([
@@ -93,7 +126,7 @@ describe('resolveSecrets', () => {
           { key: { id: 'config/c', user: 'c' }, secret: { value: 'short' } },
         ],
       },
-      {},
+      { environment: {}, ownFolder: '/nowhere' },
     );
     expect(resolved.keys).toEqual([
       { id: 'config/a', user: 'a', hash },
@@ -116,7 +149,7 @@ describe('resolveSecrets', () => {
           { name: 'open', issuer: 'https://c', keys: { kind: 'discovery' } },
         ],
       },
-      {},
+      { environment: {}, ownFolder: '/nowhere' },
     );
     expect(resolved.sharedSecrets).toEqual({ good: long });
     expect(resolved.warnings).toEqual([
@@ -147,7 +180,7 @@ describe('resolveSecrets', () => {
         },
         keys: [],
       },
-      { SECRET: 'secret' },
+      { environment: { SECRET: 'secret' }, ownFolder: '/nowhere' },
     );
     expect(resolved.providers).toEqual({
       whole: '{"accessKeyId":"AKIA1","secretAccessKey":"secret","sessionToken":"token"}',
@@ -174,7 +207,7 @@ describe('resolveSecrets', () => {
         },
         keys: [],
       },
-      {},
+      { environment: {}, ownFolder: '/nowhere' },
     );
     expect(resolved.providers).toEqual({});
     expect(resolved.googleAccounts).toEqual({

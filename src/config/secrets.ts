@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
+import { open, realpath } from 'node:fs/promises';
+import { resolve, sep } from 'node:path';
 import { z } from 'zod';
 import type { JsonWebKey } from '../core/json-web-key.ts';
 import { backendOfCluster } from '../core/gateway-names.ts';
@@ -78,11 +79,19 @@ const SHORTEST_SHARED_SECRET = 32;
 
 const LARGEST_SECRET_FILE_BYTES = 64 * 1024;
 
+/** What the control plane can read, and what of it is no secret of a resource. */
+export interface SecretSurroundings {
+  readonly environment: Environment;
+  /**
+   * Where the installation keeps its own secrets, the admin token and the encryption key among them: whoever writes
+   * resources must not have those sent to a provider.
+   */
+  readonly ownFolder: string;
+}
+
 /**
  * Turns where secrets come from into the secrets themselves: the only step of configuration that reads the
  * environment and secret files. Never throws.
- *
- * @param environment of the control plane
  */
 export async function resolveSecrets(
   declared: {
@@ -90,13 +99,13 @@ export async function resolveSecrets(
     readonly keys: readonly DeclaredKey[];
     readonly issuers: readonly DeclaredIssuer[];
   },
-  environment: Environment,
+  surroundings: SecretSurroundings,
 ): Promise<ResolvedSecrets> {
   const warnings: SecretWarning[] = [];
   const providers: Record<string, string> = {};
   const googleAccounts: Record<string, GoogleServiceAccount> = {};
   for (const [name, credential] of Object.entries(declared.credentials)) {
-    const found = await readCredential(credential, environment);
+    const found = await readCredential(credential, surroundings);
     if ('problem' in found)
       warnings.push({ resource: ownerOf(name), message: `Credential ${found.problem}` });
     else if ('account' in found) googleAccounts[name] = found.account;
@@ -104,7 +113,7 @@ export async function resolveSecrets(
   }
   const keys: VirtualKey[] = [];
   for (const { key, secret } of declared.keys) {
-    const hash = 'sha256' in secret ? { secret: secret.sha256 } : await hashOf(secret, environment);
+    const hash = 'sha256' in secret ? { secret: secret.sha256 } : await hashOf(secret, surroundings);
     if ('problem' in hash) {
       warnings.push({
         resource: `ApiKey/${key.id.replace(/^config\//, '')}`,
@@ -115,7 +124,7 @@ export async function resolveSecrets(
   const sharedSecrets: Record<string, string> = {};
   for (const { name, keys: source } of declared.issuers) {
     if (source.kind !== 'sharedSecret') continue;
-    const found = await readSharedSecret(source.source, environment);
+    const found = await readSharedSecret(source.source, surroundings);
     if ('problem' in found)
       warnings.push({ resource: `IdentityProvider/${name}`, message: `Shared secret ${found.problem}` });
     else sharedSecrets[name] = found.secret;
@@ -133,26 +142,26 @@ type Found = { readonly secret: string } | { readonly problem: string };
 
 async function readCredential(
   credential: DeclaredCredential,
-  environment: Environment,
+  surroundings: SecretSurroundings,
 ): Promise<Found | { readonly account: GoogleServiceAccount }> {
   switch (credential.kind) {
     case 'text':
-      return readSecret(credential.source, environment);
+      return readSecret(credential.source, surroundings);
     case 'accessKey':
-      return readAccessKey(credential.source, environment);
+      return readAccessKey(credential.source, surroundings);
     case 'googleServiceAccount': {
-      const text = await readText(credential.source, environment);
+      const text = await readText(credential.source, surroundings);
       return 'problem' in text ? text : serviceAccount(text.raw);
     }
   }
 }
 
 /** JSON of an AccessKey, as ProviderSecrets has it. */
-async function readAccessKey(source: AccessKeySource, environment: Environment): Promise<Found> {
+async function readAccessKey(source: AccessKeySource, surroundings: SecretSurroundings): Promise<Found> {
   const parts: Record<string, string> = {};
   for (const [name, part] of Object.entries(source)) {
     if (part === undefined) continue;
-    const found = await readSecret(part, environment);
+    const found = await readSecret(part, surroundings);
     if ('problem' in found) return { problem: `${name} ${found.problem}` };
     parts[name] = found.secret;
   }
@@ -185,8 +194,8 @@ function serviceAccount(
   }
 }
 
-async function hashOf(source: SecretSource, environment: Environment): Promise<Found> {
-  const found = await readSecret(source, environment);
+async function hashOf(source: SecretSource, surroundings: SecretSurroundings): Promise<Found> {
+  const found = await readSecret(source, surroundings);
   if ('problem' in found) return found;
   if (found.secret.length < SHORTEST_DECLARED_KEY) {
     return { problem: `is shorter than ${SHORTEST_DECLARED_KEY} characters and not in force.` };
@@ -195,28 +204,31 @@ async function hashOf(source: SecretSource, environment: Environment): Promise<F
 }
 
 /** RFC 7518, section 3.2: a key for HS256 has at least as many bits as its hash. */
-async function readSharedSecret(source: SecretSource, environment: Environment): Promise<Found> {
-  const found = await readSecret(source, environment);
+async function readSharedSecret(source: SecretSource, surroundings: SecretSurroundings): Promise<Found> {
+  const found = await readSecret(source, surroundings);
   if ('problem' in found || found.secret.length >= SHORTEST_SHARED_SECRET) return found;
   return { problem: `is shorter than ${SHORTEST_SHARED_SECRET} bytes: its tokens are refused.` };
 }
 
-async function readSecret(source: SecretSource, environment: Environment): Promise<Found> {
-  const text = await readText(source, environment);
+async function readSecret(source: SecretSource, surroundings: SecretSurroundings): Promise<Found> {
+  const text = await readText(source, surroundings);
   return 'problem' in text ? text : usable(text.raw, text.where);
 }
 
 type ReadText = { readonly raw: string; readonly where: string } | { readonly problem: string };
 
-async function readText(source: SecretSource, environment: Environment): Promise<ReadText> {
+async function readText(source: SecretSource, surroundings: SecretSurroundings): Promise<ReadText> {
   if ('value' in source) return { raw: source.value, where: 'value' };
   if ('env' in source) {
-    const raw = environment[source.env];
+    const raw = surroundings.environment[source.env];
     if (!raw) return { problem: `is missing: the environment variable ${source.env} is not set.` };
     return { raw, where: `in the environment variable ${source.env}` };
   }
   try {
-    return { raw: await readSecretFile(source.file), where: `in the file ${source.file}` };
+    return {
+      raw: await readSecretFile(source.file, surroundings.ownFolder),
+      where: `in the file ${source.file}`,
+    };
   } catch (error) {
     return { problem: `is missing: the file ${source.file} cannot be read (${toErrorCode(error)}).` };
   }
@@ -230,8 +242,16 @@ function usable(raw: string, where: string): Found {
   return { secret };
 }
 
-async function readSecretFile(path: string): Promise<string> {
-  const handle = await open(path, 'r');
+async function readSecretFile(path: string, ownFolder: string): Promise<string> {
+  // Links are followed first: what counts is where the file is.
+  const [file, own] = await Promise.all([
+    realpath(path),
+    realpath(ownFolder).catch(() => resolve(ownFolder)),
+  ]);
+  if (file.startsWith(`${own}${sep}`)) {
+    throw Object.assign(new Error('own'), { code: 'it is in the data folder of Limen itself' });
+  }
+  const handle = await open(file, 'r');
   try {
     const buffer = Buffer.alloc(LARGEST_SECRET_FILE_BYTES + 1);
     const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0);

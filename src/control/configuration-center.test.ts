@@ -66,6 +66,7 @@ function setUp({
     resources: { list: () => Promise.resolve([]), change: unused, revision: unused },
     vault,
     environment: {},
+    ownFolder: '/nowhere',
     fetch,
     observer: { tokenRefreshed: () => undefined },
     secretFolders: [],

@@ -1,13 +1,11 @@
-import type { Environment } from '../config/env.ts';
 import type { ConfigIssue } from '../config/load/issue.ts';
-import { resolveSecrets, type ResolvedSecrets } from '../config/secrets.ts';
+import { resolveSecrets, type ResolvedSecrets, type SecretSurroundings } from '../config/secrets.ts';
 import type { ProviderSecrets, VirtualKey } from '../core/snapshot.ts';
 import type { BuiltSnapshot } from '../snapshot/build.ts';
 import { GoogleTokens, type TokenObserver } from './google-tokens.ts';
 import type { GuardedFetch } from './guarded-fetch.ts';
 
-export interface CredentialsOptions {
-  readonly environment: Environment;
+export interface CredentialsOptions extends SecretSurroundings {
   readonly fetch: GuardedFetch;
   readonly observer: TokenObserver;
   /** A credential has changed by itself: an access token was renewed. */
@@ -25,18 +23,24 @@ export interface CredentialStatus {
 
 /** Every secret that is in force: those that were declared, and those that are fetched with them. */
 export class Credentials {
-  readonly #environment: Environment;
+  readonly #surroundings: SecretSurroundings;
   readonly #tokens: GoogleTokens;
-  #resolved: ResolvedSecrets = { providers: {}, googleAccounts: {}, keys: [], sharedSecrets: {}, warnings: [] };
+  #resolved: ResolvedSecrets = {
+    providers: {},
+    googleAccounts: {},
+    keys: [],
+    sharedSecrets: {},
+    warnings: [],
+  };
 
-  constructor({ environment, ...options }: CredentialsOptions) {
-    this.#environment = environment;
+  constructor({ environment, ownFolder, ...options }: CredentialsOptions) {
+    this.#surroundings = { environment, ownFolder };
     this.#tokens = new GoogleTokens(options);
   }
 
   /** Reads afresh what is declared. Access tokens come when they come, and `onChange` tells of them. */
   async read(built: Pick<BuiltSnapshot, 'credentials' | 'keys' | 'issuers'>): Promise<void> {
-    this.#resolved = await resolveSecrets(built, this.#environment);
+    this.#resolved = await resolveSecrets(built, this.#surroundings);
     this.#tokens.setAccounts(this.#resolved.googleAccounts);
   }
 

@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { DeclaredIssuer } from '../config/secrets.ts';
 import type { IssuerKeys } from '../core/access.ts';
+import type { IssuerKeyStore, KeptIssuerKeys } from '../core/identity-store.ts';
 import type { JsonWebKey } from '../core/json-web-key.ts';
 import type { GuardedFetch } from './guarded-fetch.ts';
 import { fetchIssuerKeys } from './issuer-document.ts';
-import type { KeptIssuerKeys, KeptKeys } from './kept-issuer-keys.ts';
 
 /** How long keys are kept where their issuer says nothing, and the bounds of what it may say. */
 const REFRESH_SECONDS = 600;
@@ -19,7 +19,7 @@ export const REQUEST_INTERVAL_MS = 30_000;
 
 export interface IssuerKeysOptions {
   readonly fetch: GuardedFetch;
-  readonly kept: KeptIssuerKeys;
+  readonly kept: IssuerKeyStore;
   /** Brings all keys into force; resolves when the workers have them, or took too long. */
   readonly publish: (keys: readonly IssuerKeys[]) => Promise<void>;
   /** Told of each try to fetch keys, with why it failed (ends a sentence). */
@@ -53,6 +53,8 @@ interface Entry {
   fetchedAt?: number | undefined;
   reachable?: boolean | undefined;
   problem?: string | undefined;
+  /** What is in force is kept, too. */
+  isKept: boolean;
   failures: number;
   /** When it was asked last, when it will be, and when it is or was because of a token. */
   askedAt: number;
@@ -69,7 +71,8 @@ interface Entry {
 export class IssuerKeysKeeper {
   readonly #options: IssuerKeysOptions;
   #entries = new Map<string, Entry>();
-  #kept: Promise<KeptKeys> | undefined;
+  readonly #kept = new Map<string, KeptIssuerKeys>();
+  #isRead = false;
   #writing: Promise<void> = Promise.resolve();
 
   constructor(options: IssuerKeysOptions) {
@@ -102,13 +105,12 @@ export class IssuerKeysKeeper {
     issuers: readonly DeclaredIssuer[],
     sharedSecrets: Readonly<Record<string, string>>,
   ): Promise<void> {
-    this.#kept ??= this.#options.kept.read();
-    const kept = await this.#kept;
+    await this.#readKept();
     const before = this.#entries;
     this.#entries = new Map(
       issuers.map((declared) => {
         const { name } = declared;
-        const entry = newEntry(declared, sharedSecrets[name], kept);
+        const entry = newEntry(declared, sharedSecrets[name], this.#kept.get(name));
         const known = before.get(name);
         const isSame = known?.fingerprint === entry.fingerprint && known.secret === entry.secret;
         return [name, isSame ? known : entry];
@@ -174,10 +176,13 @@ export class IssuerKeysKeeper {
   }
 
   async #take(entry: Entry, keys: readonly JsonWebKey[]): Promise<void> {
-    if (isDeepStrictEqual(entry.published?.keys, keys)) return;
-    entry.published = issuerKeys(entry.declared, keys, entry.askedAt);
-    await this.#publish();
-    this.#writing = this.#writing.then(() => this.#keep());
+    if (!isDeepStrictEqual(entry.published?.keys, keys)) {
+      entry.published = issuerKeys(entry.declared, keys, entry.askedAt);
+      entry.isKept = false;
+      await this.#publish();
+    }
+    if (entry.isKept) return;
+    this.#writing = this.#writing.then(() => this.#keep(entry));
     await this.#writing;
   }
 
@@ -190,21 +195,26 @@ export class IssuerKeysKeeper {
     }
   }
 
-  async #keep(): Promise<void> {
-    const fetched = [...this.#entries.values()].flatMap(({ declared, fingerprint, published }) =>
-      published === undefined || !isFetchedFrom(declared)
-        ? []
-        : [
-            [
-              declared.name,
-              { declared: fingerprint, keys: [...published.keys], fetchedAt: published.fetchedAt },
-            ],
-          ],
-    );
+  /** Once; keys that cannot be read are fetched, as those of a new issuer are. */
+  async #readKept(): Promise<void> {
+    if (this.#isRead) return;
+    this.#isRead = true;
     try {
-      const content: KeptKeys = Object.fromEntries(fetched);
-      await this.#options.kept.write(content);
-      this.#kept = Promise.resolve(content);
+      for (const [name, kept] of await this.#options.kept.read()) this.#kept.set(name, kept);
+    } catch (error) {
+      this.#options.onError(error);
+    }
+  }
+
+  /** What cannot be kept now is when the issuer is asked again. */
+  async #keep(entry: Entry): Promise<void> {
+    const { declared, fingerprint, published } = entry;
+    if (published === undefined) return;
+    const kept = { declared: fingerprint, keys: published.keys, fetchedAt: published.fetchedAt };
+    try {
+      await this.#options.kept.write(declared.name, kept);
+      this.#kept.set(declared.name, kept);
+      entry.isKept = entry.published === published;
     } catch (error) {
       this.#options.onError(error);
     }
@@ -219,21 +229,22 @@ export class IssuerKeysKeeper {
   }
 }
 
-function isFetchedFrom({ keys }: DeclaredIssuer): boolean {
+function isFetched({ declared: { keys } }: Entry): boolean {
   return keys.kind === 'discovery' || keys.kind === 'jwksUri';
 }
 
-function isFetched({ declared }: Entry): boolean {
-  return isFetchedFrom(declared);
-}
-
-function newEntry(declared: DeclaredIssuer, secret: string | undefined, kept: KeptKeys): Entry {
-  const { name, issuer, keys } = declared;
+function newEntry(
+  declared: DeclaredIssuer,
+  secret: string | undefined,
+  before: KeptIssuerKeys | undefined,
+): Entry {
+  const { issuer, keys } = declared;
   const fingerprint = JSON.stringify([issuer, keys]);
   const base = {
     declared,
     fingerprint,
     secret,
+    isKept: false,
     failures: 0,
     askedAt: 0,
     nextAt: Infinity,
@@ -246,10 +257,10 @@ function newEntry(declared: DeclaredIssuer, secret: string | undefined, kept: Ke
     const key = { kty: 'oct', k: Buffer.from(secret, 'utf8').toString('base64url') };
     return { ...base, published: issuerKeys(declared, [key], 0) };
   }
-  const before = Object.hasOwn(kept, name) ? kept[name] : undefined;
   if (before?.declared !== fingerprint) return base;
   return {
     ...base,
+    isKept: true,
     published: issuerKeys(declared, before.keys, before.fetchedAt),
     fetchedAt: before.fetchedAt,
   };

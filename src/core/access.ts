@@ -95,7 +95,7 @@ export interface Revocation {
   /** What is compared: the token's `jti`, its canonical user, or the name of the IdentityProvider. */
   readonly kind: 'jti' | 'subject' | 'issuer';
   readonly value: string;
-  /** Unix time in milliseconds: tokens issued at or before it (`iat`; without one, all) are refused. */
+  /** Unix time in milliseconds: tokens issued at or before it (`iat`; without one, and by `jti`, all) are refused. */
   readonly before: number;
   /** Unix time in milliseconds after which no such token can be alive. */
   readonly until: number;

@@ -14,7 +14,8 @@ describe('a comparable path', () => {
     ['/admin%3bx', '/admin'],
     ['/;x/admin', '/admin'],
     ['/%C3%84', '/ä'],
-    ['/a%2520b', '/a%20b'],
+    ['/a%20b', '/a b'],
+    ['/100%25', '/100%'],
     ['/...', '/...'],
   ])('%s is %s', (path, comparable) => {
     expect(comparablePath(path)).toBe(comparable);
@@ -32,6 +33,9 @@ describe('a comparable path', () => {
     '/%zz',
     '/%ff',
     '/a\nb',
+    '/%2561dmin',
+    '/%252E%252e/a',
+    '/a%25%32f',
   ])('%s is none', (path) => {
     expect(comparablePath(path)).toBeUndefined();
   });

@@ -1,4 +1,4 @@
-import type { Revocation, SeenUser, UserRecord } from './access.ts';
+import type { IssuerKeys, Revocation, SeenUser, UserRecord } from './access.ts';
 
 /** What a console or the admin API says of a user, apart from what tokens claim. */
 export interface UserEdit {
@@ -107,4 +107,21 @@ export interface RevocationStore {
   listActive(now: number, ids?: readonly string[]): Promise<Revocation[]>;
   /** Removes those that were over by then, some at a time; how many, 0 at last. */
   purge(now: number, actor: string): Promise<number>;
+}
+
+/** The last good public keys of one issuer. */
+export interface KeptIssuerKeys {
+  /** Issuer and source in words: keys of another issuer, or from another place, are not its own. */
+  readonly declared: string;
+  readonly keys: IssuerKeys['keys'];
+  /** Unix time in milliseconds. */
+  readonly fetchedAt: number;
+}
+
+/** The last good public keys of issuers, for a control plane that starts while an issuer is away. */
+export interface IssuerKeyStore {
+  /** By name of the IdentityProvider; without what cannot be used. */
+  read(): Promise<ReadonlyMap<string, KeptIssuerKeys>>;
+  /** In the place of what was fetched before. */
+  write(provider: string, kept: KeptIssuerKeys): Promise<void>;
 }

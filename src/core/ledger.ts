@@ -57,7 +57,7 @@ export interface RequestTarget {
 
 /** The Intent plus what only the front leg knows: the JSON in Envoy's dynamic metadata `limen.context`. */
 export interface RequestContext extends Intent {
-  /** Id of the intent in the Redis stream; empty where Redis was away. */
+  /** Id of the intent in the store, opaque: it tells the limit domain as well. Empty where the store was away. */
   readonly intentId: string;
   /** The client sees a usage chunk at the end of a stream. */
   readonly exposeUsage: boolean;
@@ -234,8 +234,9 @@ export interface KeptAnswers {
    *
    * @param after key of a kept text that goes before the value, and goes away itself; where it is gone, or both
    *   are larger than MAX_KEPT_BYTES together, nothing is kept
+   * @param tenant whose requests are to find it; none unless said otherwise
    */
-  put(key: string, value: Buffer, ttlSeconds: number, after?: string): void;
+  put(key: string, value: Buffer, ttlSeconds: number, after?: string, tenant?: string): void;
 }
 
 /** A finished request. */
@@ -301,6 +302,17 @@ export interface IntentBook {
   backlog(): Promise<{ readonly intents: number; readonly rows: number }>;
   /** Takes or keeps the role of the one that reconciles; false while another has it. */
   lead(holdMs: number): Promise<boolean>;
+}
+
+/** Settles what was served and what no worker settled. Every method may reject where the store is away. */
+export interface RecoveryBook {
+  /** Up to `limit` open intents, oldest first, from behind the one with the id `after` (empty: from the first). */
+  open(after: string, limit: number): Promise<readonly OpenIntent[]>;
+  /**
+   * Settles requests whose intents are still open, and charges those of their failed tries that were not charged
+   * yet; whoever settles them later does nothing. Returns how many requests that was.
+   */
+  settle(attempts: readonly ChargedAttempt[], settlements: readonly LedgerSettlement[]): Promise<number>;
 }
 
 /** The queue of finished rows between the workers and the database: each row is delivered at least once. */

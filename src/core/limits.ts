@@ -114,6 +114,8 @@ export interface LimitCheck {
    */
   readonly providers?: readonly string[] | undefined;
   readonly alerts: readonly number[];
+  /** All requests that it counts have the same tenant, so that one limit domain sees them all. Absent: they may not. */
+  readonly oneTenant?: true | undefined;
 }
 
 /** What the limiter found of one check. Amounts in the unit of its rule. */
@@ -123,9 +125,9 @@ export interface LimitOutcome {
    * `would refuse`: a shadow rule. `cut`: less output was reserved than asked for.
    */
   readonly outcome: 'allowed' | 'refused' | 'left out' | 'would refuse' | 'cut';
-  /** Settled in the span before this request. */
+  /** Settled in the span before this request; with what was used in other limit domains, as of about a second ago. */
   readonly used: number;
-  /** Reserved by other open requests. */
+  /** Reserved by other open requests of the same limit domain. */
   readonly held: number;
   /** Reserved for this one. */
   readonly reserved: number;
@@ -149,6 +151,8 @@ export interface LimitHold {
   /** It is charged only what these providers did; absent: all. */
   readonly providers?: readonly string[] | undefined;
   readonly alerts: readonly number[];
+  /** Other limit domains have counters of the same subject. */
+  readonly shared?: true | undefined;
 }
 
 /** Room for fewer tokens of output than this is none: OpenAI's Responses API takes no lower limit. */
@@ -245,4 +249,91 @@ export interface LimitBook {
   /** Alerts that nobody has taken yet; they stay until `acknowledge`. */
   alerts(limit: number): Promise<readonly { readonly id: string; readonly alert: LimitAlert }[]>;
   acknowledge(ids: readonly string[]): Promise<void>;
+}
+
+/**
+ * What a limit domain may use of a limit that all of them share, until the keeper of shares moves some of it: as much as
+ * the others, and the first ones what cannot be divided.
+ *
+ * @param index of the domain, from 0
+ * @param count of the domains
+ */
+export function baseShare(limit: number, index: number, count: number): number {
+  const each = Math.floor(limit / count);
+  return each + (index < limit - each * count ? 1 : 0);
+}
+
+/** What a limit domain tells of a counter that wants to be looked at. */
+export interface ShareAsk {
+  /** The counter, its period included. */
+  readonly counter: string;
+  readonly limit: number;
+  /** Use that there should be room for, in that domain. */
+  readonly wanted: number;
+  /** Unix ms at which its calendar period ends; 0 for windows. */
+  readonly ends: number;
+  readonly rule: string;
+  readonly subject: string;
+  readonly unit: LimitUnit;
+  readonly alerts: readonly number[];
+}
+
+/** A counter of one limit domain. */
+export interface ShareState {
+  /** Settled; what is reserved beside it. */
+  readonly used: number;
+  readonly reserved: number;
+  /** What it may use instead of its base; absent: it has never had anything else. */
+  readonly given?:
+    | {
+        /** Domains and limit that it is a part of. */
+        readonly count: number;
+        readonly limit: number;
+        readonly share: number;
+        readonly ends: number;
+        readonly others: number;
+      }
+    | undefined;
+}
+
+/** What a domain is to have of one counter. */
+export interface ShareChange {
+  readonly counter: string;
+  readonly limit: number;
+  /** Its base. */
+  readonly base: number;
+  readonly share: number;
+  readonly ends: number;
+  /** What is used in the other domains. */
+  readonly others: number;
+  /** It goes back to the base in every domain. */
+  readonly atRest: boolean;
+}
+
+/**
+ * The shares of limits in several domains. A round that somebody has begun ends all those before it: what they still
+ * want to do is refused. Every method may reject where the store is away; what was asked then may have been done.
+ */
+export interface ShareBook {
+  /** The number of the new round; undefined where another instance has the role. */
+  begin(holdMs: number): Promise<number | undefined>;
+  /** What the domain asks for, which it forgets by that, and some of the counters that have a share other than their base. */
+  asked(
+    round: number,
+    domain: number,
+  ): Promise<{ readonly asks: readonly ShareAsk[]; readonly given: readonly string[] }>;
+  /** In the order of the counters. */
+  states(round: number, domain: number, counters: readonly string[]): Promise<readonly ShareState[]>;
+  /**
+   * `lower`: to the share that is named, or to what is in use, where that is more; never up. `raise`: to the share that
+   * is named; never down. Returns what each domain has now, in the order of the changes.
+   */
+  change(
+    round: number,
+    domain: number,
+    how: 'lower' | 'raise',
+    changes: readonly ShareChange[],
+  ): Promise<readonly number[]>;
+  /** Tells of the thresholds that the sum over all domains has crossed, each once. */
+  alert(ask: ShareAsk, used: number): Promise<void>;
 }

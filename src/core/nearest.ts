@@ -34,10 +34,15 @@ export function editDistance(left: string, right: string): number {
  */
 export function nearestNames(name: string, candidates: Iterable<string>, most = 3): string[] {
   const wanted = name.toLowerCase();
-  return [...candidates]
-    .map((candidate) => ({ candidate, distance: editDistance(wanted, candidate.toLowerCase()) }))
-    .filter(({ distance }) => distance <= Math.ceil(name.length / 2))
-    .sort((left, right) => left.distance - right.distance || left.candidate.localeCompare(right.candidate))
-    .slice(0, most)
-    .map(({ candidate }) => candidate);
+  const farthest = Math.ceil(name.length / 2);
+  return (
+    [...candidates]
+      // Two words are as far apart as their lengths, at the least.
+      .filter((candidate) => Math.abs(candidate.length - name.length) <= farthest)
+      .map((candidate) => ({ candidate, distance: editDistance(wanted, candidate.toLowerCase()) }))
+      .filter(({ distance }) => distance <= farthest)
+      .sort((left, right) => left.distance - right.distance || left.candidate.localeCompare(right.candidate))
+      .slice(0, most)
+      .map(({ candidate }) => candidate)
+  );
 }

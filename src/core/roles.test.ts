@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { PERMISSIONS } from './access.ts';
-import { BUILT_IN_ROLES, builtInRoles, grants, membershipOf, permissionsOf } from './roles.ts';
+import { BUILT_IN_ROLES, builtInRoles, grants, listHas, membershipOf, permissionsOf } from './roles.ts';
 import type { Snapshot } from './snapshot.ts';
 
 const EMPTY = {
@@ -61,6 +61,18 @@ describe('permissions', () => {
       'keys:read',
     ]);
     expect(permissionsOf(snapshot, { roles: [] })).toEqual([]);
+  });
+});
+
+describe('a list of patterns', () => {
+  it('has what one of them fits, a list that is not there has all, and an empty one nothing', () => {
+    const list = ['exact', 'gpt-*', '*-mini', '__proto__'];
+    const has = (name: string) => listHas(list, [name]);
+    expect(['exact', 'gpt-5', 'x-mini', '__proto__'].filter(has)).toHaveLength(4);
+    expect(['Exact', 'exact2', 'xgpt-5', 'constructor', '', 'gpt'].filter(has)).toEqual([]);
+    expect(listHas(list, ['none', 'exact'])).toBe(true);
+    expect(listHas(undefined, ['none'])).toBe(true);
+    expect(listHas([], ['none'])).toBe(false);
   });
 });
 

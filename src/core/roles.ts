@@ -1,5 +1,5 @@
 import { PERMISSIONS, type Permission, type UserRecord } from './access.ts';
-import { matchesPattern } from './pattern.ts';
+import { compilePattern } from './pattern.ts';
 import type { Snapshot, SnapshotRole, SnapshotTeam } from './snapshot.ts';
 
 /** What clients do on the gateway, as opposed to the admin API. */
@@ -91,9 +91,27 @@ export function isMember(
 
 /** Whether a list of patterns has one of the names; a list that is not there has all. */
 export function listHas(patterns: readonly string[] | undefined, names: readonly string[]): boolean {
-  return (
-    patterns === undefined || names.some((name) => patterns.some((pattern) => matchesPattern(pattern, name)))
-  );
+  if (patterns === undefined) return true;
+  const { plain, wild } = patternListOf(patterns);
+  return names.some((name) => plain.has(name) || wild.some((fits) => fits(name)));
+}
+
+/** A list of patterns made ready: those without a wildcard are looked up, however many there are. */
+interface PatternList {
+  readonly plain: ReadonlySet<string>;
+  readonly wild: readonly ((name: string) => boolean)[];
+}
+
+const patternLists = new WeakMap<readonly string[], PatternList>();
+
+function patternListOf(patterns: readonly string[]): PatternList {
+  let list = patternLists.get(patterns);
+  if (list === undefined) {
+    const plain = new Set(patterns.filter((pattern) => !pattern.includes('*')));
+    list = { plain, wild: patterns.filter((pattern) => pattern.includes('*')).map(compilePattern) };
+    patternLists.set(patterns, list);
+  }
+  return list;
 }
 
 /** Who has which role and is in which team, turned around: made once for each snapshot. */

@@ -13,7 +13,10 @@ export class DirectoryContent {
   readonly keys = new Map<string, VirtualKey>();
   readonly users = new Map<string, UserRecord>();
   readonly issuerKeys = new Map<string, IssuerKeys>();
+  /** By id. */
   readonly #revocations = new Map<string, Revocation>();
+  /** Name → by id; mostly one. */
+  readonly #byName = new Map<string, Map<string, Revocation>>();
   /** What is revoked under one name: that of several ids that reaches furthest. */
   readonly #revoked = new Map<string, Revocation>();
 
@@ -38,11 +41,7 @@ export class DirectoryContent {
         return;
       case 'revocation':
         this.#removeRevocation(entry.revocation.id);
-        this.#revocations.set(entry.revocation.id, entry.revocation);
-        this.#revoked.set(
-          revokedName(entry.revocation),
-          furthest(entry.revocation, this.#revoked.get(revokedName(entry.revocation))),
-        );
+        this.#putRevocation(entry.revocation);
     }
   }
 
@@ -65,15 +64,25 @@ export class DirectoryContent {
     }
   }
 
+  #putRevocation(revocation: Revocation): void {
+    const name = revokedName(revocation);
+    const others = this.#byName.get(name) ?? new Map<string, Revocation>();
+    this.#revocations.set(revocation.id, revocation);
+    this.#byName.set(name, others.set(revocation.id, revocation));
+    this.#revoked.set(name, furthest(revocation, this.#revoked.get(name)));
+  }
+
+  /** Looks at those of its name alone: thousands are purged at a time, while requests wait. */
   #removeRevocation(id: string): void {
     const removed = this.#revocations.get(id);
     if (removed === undefined) return;
     this.#revocations.delete(id);
     const name = revokedName(removed);
+    const others = this.#byName.get(name);
+    others?.delete(id);
     this.#revoked.delete(name);
-    for (const other of this.#revocations.values()) {
-      if (revokedName(other) === name) this.#revoked.set(name, furthest(other, this.#revoked.get(name)));
-    }
+    if (others === undefined || others.size === 0) this.#byName.delete(name);
+    else for (const other of others.values()) this.#revoked.set(name, furthest(other, this.#revoked.get(name)));
   }
 }
 

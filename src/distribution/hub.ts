@@ -29,6 +29,8 @@ export interface WorkerStatus {
 export interface WorkerReportListener {
   readonly onSighting?: (sighting: Sighting) => void;
   readonly onKeyRequests?: (requests: readonly KeyRequest[]) => void;
+  /** Its stream has ended, in whatever way: it was stopped, has died, or is silent. */
+  readonly onWorkerGone?: (worker: string) => void;
 }
 
 export interface DistributionHubOptions {
@@ -167,7 +169,9 @@ export class DistributionHub {
       },
       resume: () => connection.resume(),
       close: () => {
-        if (this.#connections.delete(connection)) this.#settled();
+        if (!this.#connections.delete(connection)) return;
+        this.#settled();
+        if (connection.worker !== '') this.#listener.onWorkerGone?.(connection.worker);
       },
     };
   }

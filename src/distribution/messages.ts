@@ -5,8 +5,8 @@ import type { Snapshot } from '../core/snapshot.ts';
 /** gRPC method of the stream between control plane and workers; messages are UTF-8 JSON. */
 export const SUBSCRIBE_PATH = '/limen.control.v1.Distribution/Subscribe';
 
-/** The most that one message holds of the directory (weightOf), so that none holds a worker up for long (about 1 MiB). */
-export const ENTRIES_PER_MESSAGE = 5000;
+/** The most that one message holds of the directory (weightOf), so that none holds a worker up for long (about 160 KiB, a few milliseconds). */
+export const ENTRIES_PER_MESSAGE = 1000;
 
 /** Most sightings in one message. */
 export const SIGHTINGS_PER_MESSAGE = 1000;

@@ -1,4 +1,4 @@
-import type { GatewayLogRow, IntentBook } from '../core/ledger.ts';
+import type { GatewayLogRow, IntentBook, OpenIntent } from '../core/ledger.ts';
 import { makeUsage, priceUsd } from '../core/usage.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { readIntent, type SettleIntent } from './records.ts';
@@ -15,6 +15,8 @@ export interface ReconcilerOptions {
   readonly book: IntentBook;
   readonly logger: Logger;
   readonly observer: ReconcilerObserver;
+  /** Settles those of them whose end is known after all, and returns how many. */
+  readonly recover: (lapsed: readonly OpenIntent[]) => Promise<number>;
   /** How long a request may go without a sign of life. Envoy gives one every 15 s. */
   readonly leaseMs: number;
   /** Time between two rounds. */
@@ -51,7 +53,7 @@ export function unsettledRow(intent: SettleIntent): GatewayLogRow {
   };
 }
 
-/** Closes the intents that were left open. Every control plane runs one; one at a time has the role. */
+/** Closes the intents that were left open and of whose end nobody knows. Every control plane runs one; one at a time has the role. */
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #everyMs: number;
@@ -85,7 +87,7 @@ export class Reconciler {
 
   /** One round; returns how many requests were closed. Rejects where the store is away. */
   async reconcile(): Promise<number> {
-    const { book, leaseMs, observer, logger } = this.#options;
+    const { book, recover, leaseMs, observer, logger } = this.#options;
     const { intents, rows } = await book.backlog();
     observer.backlog(intents, rows);
     // The role outlives one missed round, so that it does not wander between healthy instances.
@@ -93,6 +95,8 @@ export class Reconciler {
     let closed = 0;
     for (;;) {
       const lapsed = await book.lapsed(leaseMs, MOST_AT_ONCE);
+      // Those are open no longer, and the book closes no others.
+      const recovered = await recover(lapsed);
       const closings = lapsed.flatMap(({ intentId, json }) => {
         const intent = readIntent(json);
         if (intent !== undefined) return [{ intentId, row: unsettledRow(intent) }];
@@ -101,8 +105,8 @@ export class Reconciler {
       });
       const now = closings.length === 0 ? 0 : await book.close(closings, leaseMs);
       closed += now;
-      // A round that closed nothing would find the same again.
-      if (lapsed.length < MOST_AT_ONCE || now === 0) break;
+      // A round that did nothing would find the same again.
+      if (lapsed.length < MOST_AT_ONCE || now + recovered === 0) break;
     }
     if (closed > 0) {
       observer.unsettled(closed);

@@ -22,6 +22,7 @@ const holdSchema = z.object({
   reserved: z.number(),
   providers: z.array(z.string()).optional(),
   alerts: z.array(z.number()).catch([]),
+  shared: z.literal(true).optional(),
 }) satisfies z.ZodType<LimitHold>;
 
 const chargeSchema = z.object({

@@ -50,4 +50,11 @@ describe('identity headers', () => {
     expect(fieldsOf({ roles: ['admin'] }).admin).toBe('true');
     expect(fieldsOf({ roles: ['Admin', 'team-manager', 'administrator'] }).admin).toBe('false');
   });
+
+  it('call nobody an administrator whose credential is bounded', () => {
+    const roles = ['super-admin'];
+    expect(fieldsOf({ roles, permissions: ['models:use'] }).admin).toBe('false');
+    expect(fieldsOf({ roles, kind: 'token', surfaces: ['model', 'backend'] }).admin).toBe('false');
+    expect(fieldsOf({ roles, kind: 'token', surfaces: ['backend', 'admin'] }).admin).toBe('true');
+  });
 });

@@ -22,13 +22,19 @@ export function identityFields(principal: Principal): Readonly<Partial<Record<Id
     groups: list(groups, ','),
     role: list(roles, ','),
     scopes: list(scopes, ' '),
-    admin: String(roles.some((role) => ADMIN_ROLES.has(role))),
+    admin: String(isAdmin(principal)),
     organization: headerText(tenant),
     validated: 'true',
   };
   const told = Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== ''));
   fieldsOf.set(principal, told);
   return told;
+}
+
+/** Who bounds a key, or lets an application act in their name, has not handed on what administrators may do. */
+function isAdmin({ kind, roles, permissions, surfaces }: Principal): boolean {
+  const isBounded = permissions !== undefined || (kind === 'token' && !surfaces.includes('admin'));
+  return !isBounded && roles.some((role) => ADMIN_ROLES.has(role));
 }
 
 /**

@@ -67,21 +67,22 @@ export function createAnswerKeeper(
 
 function keepAnswer(context: RequestContext, body: Buffer, { keptAnswers, dropped }: KeeperOptions): void {
   const { cacheKey, cacheSeconds = 0, shared, storeSeconds } = context.keep ?? {};
+  const { requestId, tenant } = context;
   // Sealed reasoning opens for the key that it was sealed for, and for no other.
   if (cacheKey !== undefined && !(shared === true && body.includes(SEALED_PREFIX))) {
-    keptAnswers.put(cacheKey, encodeKept({ dropped, body }), cacheSeconds);
+    keptAnswers.put(cacheKey, encodeKept({ dropped, body }), cacheSeconds, undefined, tenant);
   }
   if (storeSeconds === undefined) return;
   const response = asObject(parseJson(body.toString('utf8'))) ?? {};
   const id = asString(response['id']);
   if (id === undefined) return;
-  const { requestId } = context;
   const owner = ownerOf(context);
   keptAnswers.put(
     conversationKey(owner, id),
     keptItems(outputItems(response)),
     storeSeconds,
     pendingKey(owner, requestId),
+    tenant,
   );
 }
 

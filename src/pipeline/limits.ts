@@ -95,9 +95,9 @@ export async function admitWithinLimits(
     if (refusal !== undefined) throw refusal;
     return { ...admission, checks: [], closed: admission.open };
   }
-  known.trace.push(...limitTrace(checks, admission.limits));
+  known.trace.push(...limitTrace(checks, admission.limits, ask.outputTokens));
   known.rateLimits = rateLimitHeaders(checks, admission.limits);
-  const refusal = limitRefusal(checks, admission.limits);
+  const refusal = limitRefusal(checks, admission.limits, ask.outputTokens);
   if (refusal !== undefined) throw refusal;
   const closed = new Map([...admission.open, ...leftOut(checks, admission.limits)]);
   return { ...admission, checks, closed };

@@ -71,6 +71,7 @@ const contextSchema = z.object({
       reserved: z.number(),
       providers: z.array(z.string()).optional(),
       alerts: z.array(z.number()),
+      shared: z.literal(true).optional(),
     }),
   ),
   multiplier: z.object({ input: z.number(), output: z.number() }).optional(),

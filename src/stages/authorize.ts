@@ -33,8 +33,11 @@ export type Ruling =
       readonly rule: string;
       /** What is missing, in words. */
       readonly missing: string;
-      readonly error: LimenError;
+      readonly code: 'model_not_allowed' | 'not_allowed' | 'insufficient_scope';
+      /** All that would be needed, where one of them is missing. */
+      readonly scopes?: readonly string[] | undefined;
     };
+type Refusal = Ruling & { readonly allowed: false };
 
 /** Judges whether somebody has a right on something: deny by default, and every list must have it. */
 export function judge(snapshot: Snapshot, principal: Principal, asked: AskedRight): Ruling {
@@ -82,14 +85,17 @@ function refused(
   asked: AskedRight,
   rule: string,
   missing: string,
-  code: 'model_not_allowed' | 'not_allowed' | 'insufficient_scope' = asked.code,
+  code: Refusal['code'] = asked.code,
   scopes?: readonly string[],
-): Ruling & { readonly allowed: false } {
-  const error = new LimenError(code, `You may not use ${asked.what}: ${missing} is missing.`, {
-    ...(asked.list === 'models' ? { param: 'model' } : {}),
+): Refusal {
+  return { allowed: false, rule, missing, code, scopes };
+}
+
+function refusalError({ what, list }: AskedRight, { missing, code, scopes }: Refusal): LimenError {
+  return new LimenError(code, `You may not use ${what}: ${missing} is missing.`, {
+    ...(list === 'models' ? { param: 'model' } : {}),
     ...(scopes === undefined ? {} : { scopes }),
   });
-  return { allowed: false, rule, missing, error };
 }
 
 /** Names of a list of any length, the first few of them. */
@@ -99,10 +105,7 @@ function named(names: readonly string[], separator: string): string {
 }
 
 /** What a thing asks for itself; undefined where all of it is met. */
-function judgeAccess(
-  principal: Principal,
-  asked: AskedRight,
-): (Ruling & { readonly allowed: false }) | undefined {
+function judgeAccess(principal: Principal, asked: AskedRight): Refusal | undefined {
   const { access } = asked;
   if (access === undefined) return undefined;
   const { team, tenant } = principal;
@@ -141,7 +144,7 @@ export function authorize(
 ): void {
   const ruling = judge(snapshot, principal, asked);
   trace.push(authorizedLine(asked, ruling));
-  if (!ruling.allowed) throw ruling.error;
+  if (!ruling.allowed) throw refusalError(asked, ruling);
 }
 
 const aliases = new WeakMap<Snapshot, ReadonlyMap<string, readonly string[]>>();

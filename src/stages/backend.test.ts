@@ -89,8 +89,28 @@ describe('the address of a request', () => {
     const backend = { ...BACKEND, identityQuery: { u: 'user', g: 'groups', t: 'tenant' } } as const;
     const query = 'u=1&U=1&%75=1&u[]=1&u%5Ba%5D=1&+u=1&x;u=1&t=1&ux=2&a=u';
     expect(backendAddress(backend, { rest: '/x', query }, ADA)).toBe(
-      '/base/x?ux=2&a=u&u=house%3Aada&g=a%2Cb%2C%C3%BC',
+      '/base/x?ux=2&a=u&u=house%3Aada&g=a%252Cb%2C%C3%BC',
     );
+  });
+
+  it.each(['user.id=root', 'user+id=root', 'user%20id=root', 'User_ID[]=root', 'user_id%00x=root'])(
+    'takes out what a server may read as the same parameter, also where nothing is known: %s',
+    (query) => {
+      const backend = { ...BACKEND, identityQuery: { user_id: 'email' } } as const;
+      expect(backendAddress(backend, { rest: '/x', query }, ADA)).toBe('/base/x');
+    },
+  );
+
+  it('makes one group of one, and ends a list before it is too long', () => {
+    const backend = { ...BACKEND, identityQuery: { g: 'groups' } } as const;
+    const groups = (names: readonly string[]) =>
+      new URLSearchParams(
+        backendAddress(backend, { rest: '', query: '' }, { ...ADA, groups: names }).split('?')[1],
+      ).get('g');
+    expect(groups(['staff,admins', '100%2C', '\ud800'])).toBe('staff%2Cadmins,100%252C,\ufffd');
+    const many = Array.from({ length: 500 }, (_, index) => `group-${String(index)}-${'x'.repeat(20)}`);
+    expect(groups(many)?.length).toBeLessThanOrEqual(4096);
+    expect(many).toContain(groups(many)?.split(',').at(-1));
   });
 });
 

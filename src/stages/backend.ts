@@ -4,6 +4,9 @@ import { BACKENDS_PATH, CREDENTIAL_HEADERS } from '../core/gateway-names.ts';
 import type { Principal } from '../core/principal.ts';
 import type { IdentityField, SnapshotBackend, SnapshotBackendRoute } from '../core/snapshot.ts';
 
+/** Longest list of groups in a query, in characters: a path that is too long is refused by everybody. */
+const MAX_GROUPS_LENGTH = 4096;
+
 /** What is below a Backend, as a client asked for it. */
 export interface BackendPath {
   /** After `/backends/NAME`: empty, or from a slash on. */
@@ -25,7 +28,7 @@ export function findBackendRoute(
   if (path === undefined) {
     throw new LimenError(
       'invalid_request',
-      'The path has dot segments, hidden slashes or escapes that are none.',
+      'The path has dot segments, hidden slashes, or escapes that are none or hide others.',
     );
   }
   if (routes.length === 0) return undefined;
@@ -62,20 +65,33 @@ export function backendAddress(backend: SnapshotBackend, path: BackendPath, prin
   return `${below === '' ? '/' : below}${query === '' ? '' : `?${query}`}`;
 }
 
+/** Groups in one text, of which a member must not make two: as in the header, but for what a query can carry. */
 function identityValue(principal: Principal, field: IdentityField): string | undefined {
-  return field === 'groups' ? principal.groups.join(',') : principal[field];
+  if (field !== 'groups') return principal[field]?.toWellFormed();
+  let text = '';
+  for (const group of principal.groups) {
+    const member = group.toWellFormed().replaceAll('%', '%25').replaceAll(',', '%2C');
+    const longer = text === '' ? member : `${text},${member}`;
+    if (longer.length > MAX_GROUPS_LENGTH) break;
+    text = longer;
+  }
+  return text;
 }
 
 /**
- * Whether a part of a query gives a parameter a value, as any server may read it: in capitals, with an index behind it, or
- * with `;` between parameters.
+ * Whether a part of a query gives a parameter a value, as any server may read it: in capitals, with an index behind it,
+ * with `;` between parameters, or, as PHP has it, with a dot or a space for `_` and nothing from a NUL on.
  */
 function speaksOf(part: string, parameter: string): boolean {
-  const wanted = parameter.toLowerCase();
-  return part.split(';').some((piece) => {
-    const name = (new URLSearchParams(piece).keys().next().value ?? '').trim().toLowerCase();
-    return name === wanted || name.startsWith(`${wanted}[`);
-  });
+  const wanted = comparableName(parameter);
+  return part
+    .split(';')
+    .some((piece) => comparableName(new URLSearchParams(piece).keys().next().value ?? '') === wanted);
+}
+
+function comparableName(parameter: string): string {
+  const name = parameter.split('\u0000', 1)[0] ?? '';
+  return name.trim().split('[', 1)[0]?.toLowerCase().replaceAll(/[. ]/g, '_') ?? '';
 }
 
 /** A query without the parameters that hold the client's credential, whatever they are called. */

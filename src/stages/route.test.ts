@@ -198,6 +198,12 @@ describe('a model of which all targets are sent the same request in another form
 });
 
 describe('unknownModel', () => {
+  it('looks for no nearest one among very many: others wait meanwhile', () => {
+    const many = Array.from({ length: 5000 }, (_, index) => `plain-${String(index)}`);
+    expect(unknownModel('plain-x', many.slice(0, 300)).message).toContain('Did you mean');
+    expect(unknownModel('plain-x', many).message).toBe('There is no model "plain-x" here.');
+  });
+
   it('names the nearest', () => {
     expect(unknownModel('plian', ['plain', 'mixed']).message).toContain('Did you mean "plain"?');
     expect(unknownModel('zzz', ['plain']).message).not.toContain('Did you mean');

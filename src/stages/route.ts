@@ -74,7 +74,8 @@ export interface RoutePlan {
 
 /** A model name that is not there, with the nearest that the caller may use. */
 export function unknownModel(asked: string, available: readonly string[]): LimenError {
-  const nearest = nearestNames(asked.slice(0, MAX_COMPARED_LENGTH), available);
+  const nearest =
+    available.length > MOST_COMPARED ? [] : nearestNames(asked.slice(0, MAX_COMPARED_LENGTH), available);
   const hint = nearest.length > 0 ? ` Did you mean ${nearest.map((name) => `"${name}"`).join(' or ')}?` : '';
   return new LimenError('model_not_found', `There is no model "${shorten(asked)}" here.${hint}`, {
     param: 'model',
@@ -87,6 +88,8 @@ function shorten(text: string): string {
 
 /** Longer names are cut before they are compared: the comparison grows with the product of two lengths. */
 const MAX_COMPARED_LENGTH = 64;
+/** Of more models no nearest one is looked for: no limit stops who asks for wrong names, and others wait meanwhile. */
+const MOST_COMPARED = 300;
 
 const MODEL_NAME = /^[A-Za-z0-9._:/@-]{1,256}$/;
 

@@ -19,6 +19,8 @@ export class ControlMetrics {
   readonly #writeFailures: Counter;
   readonly #unreadable: Counter;
   readonly #unsettled: Counter;
+  readonly #recovered: Counter;
+  readonly #witnessDropped: Counter;
   readonly #openIntents: Gauge;
   readonly #waitingRows: Gauge;
   readonly #tokenRefreshes: Counter<'provider' | 'outcome'>;
@@ -35,6 +37,16 @@ export class ControlMetrics {
     this.#writeFailures = counter('limen_ledger_write_failures_total', 'Batches no store took', registers);
     this.#unreadable = counter('limen_ledger_rows_unreadable_total', 'Rows dropped as unreadable', registers);
     this.#unsettled = counter('limen_ledger_unsettled_total', 'Requests closed by the reconciler', registers);
+    this.#recovered = counter(
+      'limen_ledger_recovered_total',
+      'Requests settled by the control plane, since the worker that was told of their end is gone',
+      registers,
+    );
+    this.#witnessDropped = counter(
+      'limen_ledger_witness_dropped_bytes_total',
+      'Bytes of the access log that the control plane kept for less than two leases, for want of room',
+      registers,
+    );
     this.#openIntents = gauge(
       'limen_ledger_open_intents',
       'Admitted requests not settled yet',
@@ -127,6 +139,14 @@ export class ControlMetrics {
 
   unsettled(count: number): void {
     this.#unsettled.inc(count);
+  }
+
+  recovered(requests: number): void {
+    this.#recovered.inc(requests);
+  }
+
+  witnessDropped(bytes: number): void {
+    this.#witnessDropped.inc(bytes);
   }
 
   backlog(intents: number, rows: number): void {

@@ -20,6 +20,8 @@ export interface Sockets {
   readonly ads: string;
   /** The control plane's snapshot stream to the workers (gRPC). */
   readonly snapshots: string;
+  /** Where the control plane takes its copy of Envoy's access log (gRPC). */
+  readonly witness: string;
   /** The control plane's admin API (HTTP), behind Envoy's console listener. */
   readonly adminApi: string;
   /** ext_proc and ALS (gRPC) of each processor worker, in order of their index. */
@@ -54,6 +56,7 @@ export function endpointsOf(settings: Settings, embeddedClickhouseUrl: string): 
       envoyAdmin: join(run, 'envoy-admin.sock'),
       ads: join(run, 'ads.sock'),
       snapshots: join(run, 'snapshots.sock'),
+      witness: join(run, 'witness.sock'),
       adminApi: join(run, 'admin-api.sock'),
       processors: Array.from({ length: settings.workers }, (_, index) => processorSocket(settings, index)),
     },

@@ -15,6 +15,7 @@ const stateSchema = z.object({
       envoyAdmin: z.string(),
       ads: z.string(),
       snapshots: z.string(),
+      witness: z.string(),
       adminApi: z.string(),
       processors: z.array(z.string()),
     }),

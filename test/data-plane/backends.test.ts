@@ -146,6 +146,22 @@ describe.each([
     expect(service.requests.map(({ url }) => url)).toEqual(['/base', '/?x']);
   });
 
+  test.each([
+    '/health/live',
+    '/health/ready',
+    '/metrics',
+    '/oauth/token',
+    '/oauth/jwks.json',
+    '/.well-known/oauth-authorization-server',
+    '/.well-known/oauth-protected-resource',
+    '/v1/models',
+    '/backends/root/x',
+  ])('a path of the gateway’s own is the service’s, below its name: %s', async (path) => {
+    const result = await get(`/backends/root${path}`);
+    expect(result).toMatchObject({ status: 200, text: 'ok' });
+    expect(service.only().url).toBe(path);
+  });
+
   test.each(['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD'])('%s passes', async (method) => {
     const result = await plane.call({ method, path: '/backends/plain/x' });
     expect(result.status).toBe(200);
@@ -436,10 +452,35 @@ describe.each([
     ['/backends/calendar/x%5c..%5cadmin', 'escaped backslashes'],
     ['/backends/calendar/admin%00', 'a NUL'],
     ['/backends/calendar/x%zz', 'an escape that is none'],
+    ['/backends/calendar/%2561dmin', 'an escape within an escape'],
+    ['/backends/calendar/events/%252e%252e/admin', 'dots within two escapes'],
+    ['/backends/calendar/x%252f..%252fadmin', 'slashes within two escapes'],
   ])('a protected path has no other way in: %s (%s)', async (path) => {
     const result = await get(path);
     expect([400, 403]).toContain(result.status);
     expect(service.requests).toEqual([]);
+  });
+
+  test('no header has a service take the request for another one', async () => {
+    const result = await plane.call({
+      method: 'POST',
+      path: '/backends/calendar/events',
+      key: 'a.scoped.token',
+      headers: {
+        'x-http-method-override': 'DELETE',
+        'x-http-method': 'DELETE',
+        'x-method-override': 'DELETE',
+        'x-original-url': '/admin',
+        'x-rewrite-url': '/admin',
+        forwarded: 'for=10.0.0.1',
+        'x-real-ip': '10.0.0.1',
+      },
+    });
+    expect(result.status).toBe(200);
+    const { headers } = service.only();
+    expect(
+      Object.keys(headers).filter((name) => /override|method|original|rewrite|forwarded|real/.test(name)),
+    ).toEqual([]);
   });
 
   test.each([

@@ -88,6 +88,7 @@ function installation(domain: string = randomUUID(), leaseMs = 1) {
   });
   const reconciler = new Reconciler({
     book,
+    recover: () => Promise.resolve(0),
     logger,
     observer: control,
     leaseMs: 0,

@@ -90,7 +90,8 @@ function teamMembersRoute({ inForce, resources, rights }: AccessRoutesOptions): 
       // Whoever comes in gets what the team has.
       const added = members.filter((member) => !team.members.includes(member));
       if (added.length > 0) requireAtMostOwn(caller, rights.ofRoles(team.roles));
-      const { apiVersion, kind, metadata, spec } = teamSchema.parse(found);
+      const { apiVersion, kind, metadata } = found;
+      const { spec } = teamSchema.parse({ apiVersion, kind, metadata, spec: found.spec });
       return resources.apply([{ apiVersion, kind, metadata, spec: { ...spec, members } }], {
         dryRun: false,
         actor: caller.actor,

@@ -10,6 +10,8 @@ const WARNING_DAYS = [1, 7, 30] as const;
 /** How long a deleted key can be restored. */
 export const PURGE_AFTER_MS = 30 * DAY_MS;
 const INACTIVE_AT_ONCE = 1000;
+/** Workers that went on while no control plane was there have told by then which keys they saw in use. */
+const SIGHTINGS_WAIT_MS = 300_000;
 /** Who did it, in the record of changes. */
 const ACTOR = 'limen';
 
@@ -42,6 +44,7 @@ export function keyJobs({ keys, events, declared }: KeyJobsOptions): readonly Jo
     {
       name: 'inactive keys',
       everyMs: HOUR_MS,
+      firstAfterMs: SIGHTINGS_WAIT_MS,
       run: async (now) => {
         const inactive = await keys.listInactive(now, INACTIVE_AT_ONCE);
         for (const key of inactive) {

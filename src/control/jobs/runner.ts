@@ -4,6 +4,8 @@ import type { Logger } from '../../telemetry/logger.ts';
 export interface Job {
   readonly name: string;
   readonly everyMs: number;
+  /** How long the first run waits after this control plane began to lead; not at all unless told otherwise. */
+  readonly firstAfterMs?: number;
   /**
    * Must be harmless where two do it at once: it is done by one, but one that is cut off learns of that late.
    *
@@ -44,7 +46,7 @@ export class JobRunner {
     this.#timer.unref();
   }
 
-  /** Starts what is due: everything, where this control plane has just begun to lead. */
+  /** Starts what is due: almost everything, where this control plane has just begun to lead. */
   look(): void {
     const { jobs, leads, now } = this.#options;
     if (!leads()) {
@@ -52,11 +54,18 @@ export class JobRunner {
       return;
     }
     for (const job of jobs) {
-      if (this.#running.has(job.name) || now() < (this.#due.get(job.name) ?? 0)) continue;
+      if (!this.#due.has(job.name)) this.#due.set(job.name, now() + (job.firstAfterMs ?? 0));
+      if (this.#running.has(job.name) || !this.#isDue(job)) continue;
       // Jitter, so that control planes of several installations on one server do not keep in step.
       this.#due.set(job.name, now() + job.everyMs * (1 - JITTER + 2 * JITTER * Math.random()));
       this.#running.set(job.name, this.#run(job));
     }
+  }
+
+  /** Also where its time is further away than it can be: the clock was set back. */
+  #isDue({ name, everyMs, firstAfterMs = 0 }: Job): boolean {
+    const wait = (this.#due.get(name) ?? 0) - this.#options.now();
+    return wait <= 0 || wait > Math.max(everyMs * (1 + JITTER), firstAfterMs);
   }
 
   /** Resolves when what runs is done. */

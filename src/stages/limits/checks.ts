@@ -111,7 +111,15 @@ function checkOf(
     ...bound,
     providers,
     alerts: rule.alerts,
+    ...(isOfOneTenant(rule) ? { oneTenant: true } : {}),
   };
+}
+
+/** A key has one tenant, by its own record, its user's or its team's. */
+function isOfOneTenant({ per, match }: SnapshotLimit): boolean {
+  const [tenant, ...others] = match.tenants ?? [];
+  const isNamed = tenant !== undefined && others.length === 0 && !tenant.includes('*');
+  return per === 'tenant' || per === 'key' || isNamed;
 }
 
 function unknownPrice({ name, label }: SnapshotLimit, model: string): LimenError {

@@ -1,5 +1,6 @@
 import { LimenError } from '../../core/errors.ts';
 import {
+  MIN_OUTPUT_TOKENS,
   NANO_USD,
   type LimitCheck,
   type LimitOutcome,
@@ -23,17 +24,22 @@ function decided(checks: readonly LimitCheck[], outcomes: readonly LimitOutcome[
   });
 }
 
-/** One line for each rule. */
+/**
+ * One line for each rule.
+ *
+ * @param outputTokens the most output that was asked for
+ */
 export function limitTrace(
   checks: readonly LimitCheck[],
   outcomes: readonly LimitOutcome[],
+  outputTokens: number,
 ): readonly TraceLine[] {
   return decided(checks, outcomes).map(({ check, outcome }) => [
     'limit',
     check.rule,
     traced(check.subject),
     outcome.outcome,
-    numbers(check, outcome),
+    numbers(check, outcome, needOf(check, outputTokens)),
   ]);
 }
 
@@ -61,15 +67,26 @@ export function cutsOf(
   return new Set(cut.map(({ check }) => check.onShortfall));
 }
 
-/** The refusal that outcomes make, by the rule that takes longest to have room again; undefined where none refuses. */
+/** What a request wants of a rule, in its unit; 0 for soft rules, which reserve nothing. */
+function needOf({ mode, fixed, perOutputToken }: LimitCheck, outputTokens: number): number {
+  return mode === 'soft' ? 0 : Math.ceil(fixed) + Math.ceil(perOutputToken * outputTokens);
+}
+
+/**
+ * The refusal that outcomes make, by the rule that takes longest to have room; undefined where none refuses.
+ *
+ * @param outputTokens the most output that was asked for
+ */
 export function limitRefusal(
   checks: readonly LimitCheck[],
   outcomes: readonly LimitOutcome[],
-  isRefused: (outcome: LimitOutcome['outcome']) => boolean = (outcome) => outcome === 'refused',
+  outputTokens: number,
 ): LimenError | undefined {
-  const refused = decided(checks, outcomes).filter(({ outcome }) => isRefused(outcome.outcome));
-  const [worst] = refused.sort((left, right) => right.outcome.resetMs - left.outcome.resetMs);
-  return worst && refusalOf(worst);
+  const refused = decided(checks, outcomes).filter(({ outcome }) => outcome.outcome === 'refused');
+  const [worst] = refused
+    .map((one) => new Shortage(one, outputTokens))
+    .sort((left, right) => right.waitMs - left.waitMs);
+  return worst?.toError();
 }
 
 /** The refusal of a request for whose smallest useful answer there is no room. */
@@ -77,17 +94,67 @@ export function shortfallRefusal(
   checks: readonly LimitCheck[],
   outcomes: readonly LimitOutcome[],
 ): LimenError | undefined {
-  return limitRefusal(checks, outcomes, (outcome) => outcome === 'cut');
+  const cut = decided(checks, outcomes).filter(({ outcome }) => outcome.outcome === 'cut');
+  const [worst] = cut
+    .map((one) => new Shortage(one, 0))
+    .sort((left, right) => right.waitMs - left.waitMs);
+  return worst?.toError();
 }
 
-function refusalOf({ check, outcome }: Decided): LimenError {
-  const isBudget = check.unit === 'usd';
-  const whose = `${check.label} (${check.rule})`;
-  return new LimenError(
-    isBudget ? 'budget_exhausted' : 'rate_limited',
-    `The ${isBudget ? 'budget' : 'limit'} ${whose} has no room for this request: ${numbers(check, outcome)}.`,
-    { retryAfterSeconds: Math.max(1, wholeSeconds(outcome.resetMs)) },
-  );
+/** Open requests give back what they hold when they end: mostly in seconds, and never told before. */
+const HELD_RETRY_MS = 5000;
+
+/** A rule without room for a request: when it will have some, and what the client can do. */
+class Shortage {
+  readonly #check: LimitCheck;
+  readonly #outcome: LimitOutcome;
+  readonly #need: number;
+
+  constructor({ check, outcome }: Decided, outputTokens: number) {
+    this.#check = check;
+    this.#outcome = outcome;
+    this.#need = needOf(check, outputTokens);
+  }
+
+  /** Infinite for a request that is larger than the whole limit. */
+  get waitMs(): number {
+    const { resetMs } = this.#outcome;
+    if (this.#need > this.#check.limit) return Infinity;
+    return this.#waitsForOthers ? Math.min(HELD_RETRY_MS, resetMs) : resetMs;
+  }
+
+  /** There would be room if open requests did not hold it. */
+  get #waitsForOthers(): boolean {
+    const { used, held } = this.#outcome;
+    return held > 0 && used + this.#need <= this.#check.limit;
+  }
+
+  toError(): LimenError {
+    const check = this.#check;
+    const isBudget = check.unit === 'usd';
+    const { waitMs } = this;
+    return new LimenError(
+      isBudget ? 'budget_exhausted' : 'rate_limited',
+      `The ${isBudget ? 'budget' : 'limit'} ${check.label} (${check.rule}) has no room for this request: ${numbers(check, this.#outcome, this.#need)}.${this.#advice()}`,
+      Number.isFinite(waitMs) ? { retryAfterSeconds: Math.max(1, wholeSeconds(waitMs)) } : {},
+    );
+  }
+
+  #advice(): string {
+    const { limit, fixed, perOutputToken } = this.#check;
+    const { used, held } = this.#outcome;
+    const roomFor = (taken: number): number =>
+      perOutputToken > 0 ? Math.floor((limit - taken - Math.ceil(fixed)) / perOutputToken) : 0;
+    const tokens = roomFor(used + held);
+    if (tokens >= MIN_OUTPUT_TOKENS) {
+      return ` With at most ${String(tokens)} tokens of output there is room: set a lower limit such as max_tokens.`;
+    }
+    if (this.#waitsForOthers) return ' Open requests hold the rest: try again when they have ended.';
+    if (this.#need <= limit) return '';
+    return roomFor(0) >= MIN_OUTPUT_TOKENS
+      ? ' No period has room for it: set a lower limit of output such as max_tokens.'
+      : ' No period has room for it: its prompt alone may take more than the whole limit.';
+  }
 }
 
 /** The refusal while the store does not answer; undefined where every rule lets requests through then. */
@@ -166,12 +233,14 @@ function usd(nano: number): string {
   return dollars.toFixed(9).replace(/0+$/, '');
 }
 
-/** `7 of 10 requests in 1m`, `$0.0021 of $5 used in month, $0.003 held, $0.001 reserved`. */
-function numbers(check: LimitCheck, { used, held, reserved }: LimitOutcome): string {
+/** `7 of 10 requests in 1m`, `$0.0021 of $5 used in month, $0.003 held, $0.001 reserved`, and for a refusal `$6 needed`. */
+function numbers(check: LimitCheck, { outcome, used, held, reserved }: LimitOutcome, need: number): string {
   const span = check.label.slice(check.label.lastIndexOf('/') + 1);
   if (check.unit === 'requests') return `${used + held} of ${check.limit} requests in ${span}`;
   const show = (amount: number): string =>
     check.unit === 'usd' ? `$${usd(amount)}` : String(Math.ceil(amount));
   const counted = check.unit === 'usd' ? 'used' : 'tokens used';
-  return `${show(used)} of ${show(check.limit)} ${counted} in ${span}, ${show(held)} held, ${show(reserved)} reserved`;
+  const isKept = outcome === 'allowed' || outcome === 'cut' || need === 0;
+  const wanted = isKept ? `${show(reserved)} reserved` : `${show(need)} needed`;
+  return `${show(used)} of ${show(check.limit)} ${counted} in ${span}, ${show(held)} held, ${wanted}`;
 }

@@ -74,4 +74,42 @@ describe('rulesFor', () => {
     const micros = process.cpuUsage(started).user / rounds;
     expect(micros).toBeLessThan(25);
   });
+
+  it('remembers for a principal what was found, apart for whatever else rules may be about', () => {
+    const limits = [
+      rule('fast', { match: { models: ['fa*'] } }),
+      rule('slow', { match: { models: ['slow'] } }),
+      rule('green', { match: { providers: ['green'] } }),
+      rule('agents', { match: { surfaces: ['a2a'] } }),
+    ];
+    const snapshot = snapshotOf(limits);
+    const one = principal({});
+    const green = [{ name: 'green@blue', resource: 'green' }];
+    const cases = [
+      [{ model: 'fast' }, ['fast']],
+      [{ model: 'slow' }, ['slow']],
+      [{ model: 'slow', providers: green }, ['slow', 'green']],
+      [{ model: 'slow', surface: 'a2a' }, ['slow', 'agents']],
+      [{ model: 'other', backend: 'slow' }, []],
+    ] as const;
+    for (const round of ['first', 'again']) {
+      for (const [over, names] of cases) {
+        const found = rulesFor(snapshot, request({ principal: one, ...over }));
+        expect([round, ...found.map(({ name }) => name)]).toEqual([round, ...names]);
+      }
+    }
+  });
+
+  it('looks at many rules by pattern once for each principal', () => {
+    const limits = Array.from({ length: 2000 }, (_, index) =>
+      rule(`g${index}`, { match: { groups: [`${index}-*`], models: ['*'] } }),
+    );
+    const snapshot = snapshotOf(limits);
+    const asked = request({ principal: principal({ groups: ['7-a', 'b', 'c', 'd'] }) });
+    const rounds = 20_000;
+    rulesFor(snapshot, asked);
+    const started = process.cpuUsage();
+    for (let round = 0; round < rounds; round += 1) rulesFor(snapshot, asked);
+    expect(process.cpuUsage(started).user / rounds).toBeLessThan(25);
+  });
 });

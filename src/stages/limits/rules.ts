@@ -1,6 +1,6 @@
 import type { Surface } from '../../core/access.ts';
 import type { LimitMatch, SnapshotLimit } from '../../core/limits.ts';
-import { matchesPattern } from '../../core/pattern.ts';
+import { compilePattern, matchesPattern } from '../../core/pattern.ts';
 import type { Principal } from '../../core/principal.ts';
 import type { Snapshot } from '../../core/snapshot.ts';
 
@@ -50,7 +50,7 @@ const DIMENSIONS = [
 interface NameList {
   readonly dimension: Dimension;
   readonly names: ReadonlySet<string>;
-  readonly patterns: readonly string[];
+  readonly patterns: readonly ((name: string) => boolean)[];
 }
 
 interface IndexedRule {
@@ -63,14 +63,36 @@ interface RuleIndex {
   readonly byName: ReadonlyMap<Dimension, ReadonlyMap<string, readonly IndexedRule[]>>;
   /** Rules that name nothing, or by pattern alone. */
   readonly others: readonly IndexedRule[];
+  /** What was found before, by what else than the principal it depends on. */
+  readonly found: WeakMap<Principal, Map<string, readonly SnapshotLimit[]>>;
 }
+
+/** Questions that are remembered of one principal, each of at most so many characters: models it uses, in the main. */
+const MOST_REMEMBERED = 32;
+const LONGEST_REMEMBERED = 512;
 
 const indexes = new WeakMap<Snapshot, RuleIndex>();
 
-/** The rules that are about a request, in the order of their names. */
+/** The rules that are about a request, in the order of their names: looked for once for each principal and model. */
 export function rulesFor(snapshot: Snapshot, request: LimitedRequest): readonly SnapshotLimit[] {
   if (snapshot.limits.length === 0) return [];
-  const { byName, others } = indexOf(snapshot);
+  const index = indexOf(snapshot);
+  const { surface, model = '', backend = '', providers } = request;
+  const question = JSON.stringify([surface, model, backend, providers.map(({ resource }) => resource)]);
+  const known = index.found.get(request.principal);
+  const remembered = known?.get(question);
+  if (remembered !== undefined) return remembered;
+  const rules = findRules(index, request);
+  if (question.length > LONGEST_REMEMBERED) return rules;
+  if (known === undefined) index.found.set(request.principal, new Map([[question, rules]]));
+  else {
+    if (known.size >= MOST_REMEMBERED) known.clear();
+    known.set(question, rules);
+  }
+  return rules;
+}
+
+function findRules({ byName, others }: RuleIndex, request: LimitedRequest): readonly SnapshotLimit[] {
   const found = new Set<IndexedRule>();
   const consider = (indexed: IndexedRule): void => {
     if (indexed.lists.every((list) => hasOne(list, namesOf(list.dimension, request)))) found.add(indexed);
@@ -104,21 +126,19 @@ function indexOf(snapshot: Snapshot): RuleIndex {
     byName.set(exact.dimension, rules);
     for (const name of exact.names) rules.set(name, [...(rules.get(name) ?? []), indexed]);
   }
-  const index = { byName, others };
+  const index: RuleIndex = { byName, others, found: new WeakMap() };
   indexes.set(snapshot, index);
   return index;
 }
 
 function listOf(dimension: Dimension, names: readonly string[] | undefined): NameList[] {
   if (names === undefined) return [];
-  const patterns = names.filter((name) => name.includes('*'));
+  const patterns = names.filter((name) => name.includes('*')).map(compilePattern);
   return [{ dimension, names: new Set(names.filter((name) => !name.includes('*'))), patterns }];
 }
 
 function hasOne({ names, patterns }: NameList, candidates: readonly string[]): boolean {
-  return candidates.some(
-    (name) => names.has(name) || patterns.some((pattern) => matchesPattern(pattern, name)),
-  );
+  return candidates.some((name) => names.has(name) || patterns.some((matches) => matches(name)));
 }
 
 function namesOf(dimension: Dimension, request: LimitedRequest): readonly string[] {

@@ -40,6 +40,8 @@ export function followChanges(options: ChangeFeedOptions): ChangeFeed {
   const { url, onChange, onError, pollMs = DEFAULT_POLL_MS } = options;
   let seen = options.revision;
   let closed = false;
+  /** One transaction may tell of several changes, of which the last ones may not have arrived. */
+  let brokeOff = false;
   let client: pg.Client | undefined;
   let reconnect: NodeJS.Timeout | undefined;
   let reconnectMs = FIRST_RECONNECT_MS;
@@ -60,14 +62,20 @@ export function followChanges(options: ChangeFeedOptions): ChangeFeed {
   };
 
   const poll = async (): Promise<void> => {
-    const result = await client?.query<{ value: string }>('select value from revision');
-    const revision = Number(result?.rows[0]?.value ?? 0);
-    if (revision > seen) await deliver({ revision, entity: 'unknown' });
+    if (client === undefined) return;
+    const result = await client.query<{ value: string }>('select value from revision');
+    const revision = Number(result.rows[0]?.value ?? 0);
+    // It counts from an earlier number where the database was put back from a backup.
+    if (revision === seen && !brokeOff) return;
+    brokeOff = false;
+    seen = revision;
+    await onChange({ revision, entity: 'unknown' });
   };
 
   const lost = (error: unknown, lostClient: pg.Client): void => {
     if (closed || client !== lostClient) return;
     client = undefined;
+    brokeOff = true;
     onError(error);
     void endQuietly(lostClient);
     reconnect = setTimeout(() => enqueue(connect), reconnectMs);

@@ -241,6 +241,21 @@ describe('users', () => {
     expect((await users.get('corp:bob'))?.lastSeenAt).toBe(START);
   });
 
+  it('keep what their latest token said where an earlier one is told of after it', async () => {
+    await users.see([seen('corp:ada', { groups: [], seenAt: START + 29_000 })]);
+    await users.see([seen('corp:ada', { groups: ['finance'], seenAt: START + 1000 })]);
+    const both = [
+      users.see([seen('corp:bob', { groups: [], seenAt: START + 29_000 })]),
+      users.see([seen('corp:bob', { groups: ['finance'], seenAt: START + 1000 })]),
+    ];
+    await Promise.all(both);
+    expect(await users.records()).toMatchObject([
+      { id: 'corp:ada', claimGroups: undefined },
+      { id: 'corp:bob', claimGroups: undefined },
+    ]);
+    expect((await users.get('corp:ada'))?.lastSeenAt).toBe(START + 29_000);
+  });
+
   it('are made by an edit, and disabled', async () => {
     await users.edit('ada', { disabled: true }, START, 'root');
     expect(await users.records(['ada'])).toEqual([{ id: 'ada', groups: [], roles: [], disabled: true }]);
@@ -313,6 +328,12 @@ describe('events', () => {
     expect(recorded.flat()).toHaveLength(1);
     expect(recorded.flat()[0]).toMatchObject(once);
     expect(await events.record([event(), event()])).toHaveLength(2);
+  });
+
+  it('are recorded however many there are at once', async () => {
+    const many = Array.from({ length: 20_000 }, (_, number) => event({ once: `expiry/${number % 15_000}` }));
+    expect(await events.record(many)).toHaveLength(15_000);
+    expect(await events.record(many)).toHaveLength(0);
   });
 
   it('are listed by kind, subject and time, newest first, page by page, and purged', async () => {

@@ -221,6 +221,31 @@ describe('followChanges', () => {
     await feed.close();
   });
 
+  it('looks at everything where the database was put back to an earlier state', async () => {
+    await connection.database.execute(sql`insert into revision (id, value) values (1, 50)`);
+    const { feed, seen } = await follow(20, 50);
+    await connection.database.execute(sql`update revision set value = 40`);
+    await vi.waitFor(() => expect(seen).toEqual([{ revision: 40, entity: 'unknown' }]), { timeout: 10_000 });
+    await createResourceStore(connection.database).change([put('a')], 'ada', 40);
+    await vi.waitFor(() => expect(seen.at(-1)?.revision).toBe(41), { timeout: 10_000 });
+    await feed.close();
+  });
+
+  it('looks at everything after its connection broke, since it may have broken among notifications', async () => {
+    await createResourceStore(connection.database).change([put('a')], 'ada', 0);
+    const { feed, seen } = await follow(600_000, 1);
+    const ended = async () => {
+      const { rows } = await connection.database.execute(
+        sql`select pg_terminate_backend(pid) as ended from pg_stat_activity
+            where application_name = 'limen changes' and datname = current_database() and query like 'select%'`,
+      );
+      return rows.length;
+    };
+    await vi.waitFor(async () => expect(await ended()).toBe(1), { timeout: 10_000 });
+    await vi.waitFor(() => expect(seen).toEqual([{ revision: 1, entity: 'unknown' }]), { timeout: 10_000 });
+    await feed.close();
+  });
+
   it('goes on after Postgres was killed', async () => {
     const resources = createResourceStore(connection.database);
     await resources.change([put('a')], 'ada', 0);

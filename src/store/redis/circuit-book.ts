@@ -1,5 +1,5 @@
-import type { Redis } from 'ioredis';
 import type { CircuitBook, CircuitStatus } from '../../core/ledger.ts';
+import type { RedisClient } from './connection.ts';
 import { ledgerKeys } from './ledger-keys.ts';
 import { CIRCUIT_STATES } from './ledger-scripts.ts';
 
@@ -7,11 +7,11 @@ const STATES: readonly CircuitStatus['state'][] = ['closed', 'open', 'probing'];
 
 /** The circuits in Redis, which all workers share. */
 export class RedisCircuitBook implements CircuitBook {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #key: string;
 
   /** @param domain limit domain; `default` unless said otherwise */
-  constructor(redis: Redis, domain = 'default') {
+  constructor(redis: RedisClient, domain = 'default') {
     this.#redis = redis;
     this.#key = ledgerKeys(domain).circuits;
   }

@@ -1,14 +1,19 @@
-import { Redis } from 'ioredis';
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { Logger } from '../../telemetry/logger.ts';
+import { clusterOf, type ClusterAddress } from './cluster-address.ts';
 
 /** How long a command may take before its caller goes on without it. */
 export const COMMAND_TIMEOUT_MS = 250;
 
 const LONGEST_RECONNECT_DELAY_MS = 1000;
 const LONG_OUTAGE_LOG_INTERVAL_MS = 60_000;
+const RETRY_DELAY_MS = 50;
+
+/** A server, or the masters of a Redis Cluster: commands with keys go to whom these belong. */
+export type RedisClient = Redis | Cluster;
 
 export interface RedisConnectionOptions {
-  /** `redis://…`, `rediss://…`, or the path of a Unix socket. */
+  /** `redis://…`, `rediss://…`, `redis+cluster://HOST:PORT,HOST:PORT`, `rediss+cluster://…`, or the path of a Unix socket. */
   readonly url: string;
   readonly logger: Logger;
   /** Whose it is, as CLIENT LIST shows it; no blanks. */
@@ -21,8 +26,18 @@ export interface RedisConnectionOptions {
  * A connection whose commands fail at once while the server is away (nothing is queued for later, nothing is
  * sent twice) and reconnects on its own, within a second of the server's return.
  */
-export function connectRedis(options: RedisConnectionOptions): Redis {
-  const redis = new Redis(options.url, {
+export function connectRedis(options: RedisConnectionOptions): RedisClient {
+  const nodes = clusterOf(options.url);
+  const redis =
+    nodes === undefined
+      ? new Redis(options.url, { ...commonOptions(options), retryStrategy: reconnectDelay })
+      : connectCluster(nodes, options);
+  logOutages(redis, options.logger);
+  return redis;
+}
+
+function commonOptions(options: RedisConnectionOptions): RedisOptions {
+  return {
     commandTimeout: options.commandTimeoutMs ?? COMMAND_TIMEOUT_MS,
     connectTimeout: 2000,
     enableOfflineQueue: false,
@@ -33,14 +48,30 @@ export function connectRedis(options: RedisConnectionOptions): Redis {
     // The replies of streams are maps in version 3 and lists in version 2.
     protocol: 2,
     connectionName: options.name ?? 'limen',
-    retryStrategy: (times: number) => Math.min(50 * 2 ** Math.min(times, 10), LONGEST_RECONNECT_DELAY_MS),
+  };
+}
+
+function reconnectDelay(times: number): number {
+  return Math.min(50 * 2 ** Math.min(times, 10), LONGEST_RECONNECT_DELAY_MS);
+}
+
+/** Masters alone are asked; a command is sent again only where a node has refused it as another one's. */
+function connectCluster(nodes: ClusterAddress, options: RedisConnectionOptions): Cluster {
+  const { username, password, tls } = nodes;
+  return new Cluster([...nodes.hosts], {
+    redisOptions: { ...commonOptions(options), username, password, ...(tls ? { tls: {} } : {}) },
+    enableOfflineQueue: false,
+    clusterRetryStrategy: reconnectDelay,
+    retryDelayOnFailover: RETRY_DELAY_MS,
+    retryDelayOnClusterDown: RETRY_DELAY_MS,
+    slotsRefreshTimeout: 2000,
+    // Names that a certificate is for must reach TLS as they are.
+    ...(tls ? { dnsLookup: (host, callback) => callback(null, host) } : {}),
   });
-  logOutages(redis, options.logger);
-  return redis;
 }
 
 /** One line when the server goes, one a minute while it is gone, one when it is back. */
-function logOutages(redis: Redis, logger: Logger): void {
+function logOutages(redis: RedisClient, logger: Logger): void {
   let lastLogged = Number.NEGATIVE_INFINITY;
   let away = false;
   redis.on('error', (error: Error) => {
@@ -58,7 +89,7 @@ function logOutages(redis: Redis, logger: Logger): void {
 }
 
 /** Resolves once commands can be sent, or rejects after `withinMs`. */
-export async function redisReady(redis: Redis, withinMs: number): Promise<void> {
+export async function redisReady(redis: RedisClient, withinMs: number): Promise<void> {
   if (redis.status === 'ready') return;
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const timer = setTimeout(() => reject(new Error(`Redis did not answer within ${withinMs} ms`)), withinMs);

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import type { Redis } from 'ioredis';
 import type { GatewayLogRow, IntentBook, OpenIntent } from '../../core/ledger.ts';
+import type { RedisClient } from './connection.ts';
 import { ledgerKeys, STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
 import { CLOSE } from './ledger-scripts.ts';
 import { HOLD, LAPSED } from './scripts.ts';
@@ -10,12 +10,12 @@ const PAGE = 500;
 
 /** The control plane's view of the intents in Redis. */
 export class RedisIntentBook implements IntentBook {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #keys: LedgerKeys;
   readonly #name = randomUUID();
 
   /** @param domain limit domain; `default` unless said otherwise */
-  constructor(redis: Redis, domain = 'default') {
+  constructor(redis: RedisClient, domain = 'default') {
     this.#redis = redis;
     this.#keys = ledgerKeys(domain);
   }

@@ -1,5 +1,5 @@
-import type { Redis } from 'ioredis';
 import { type KeptAnswers, MAX_KEPT_BYTES } from '../../core/ledger.ts';
+import type { RedisClient } from './connection.ts';
 import { ledgerKeys } from './ledger-keys.ts';
 import { APPEND } from './scripts.ts';
 
@@ -11,7 +11,7 @@ export interface KeptAnswersObserver {
 }
 
 export interface RedisKeptAnswersOptions {
-  readonly redis: Redis;
+  readonly redis: RedisClient;
   readonly observer: KeptAnswersObserver;
   /** Limit domain; `default` unless said otherwise. */
   readonly domain?: string;
@@ -32,7 +32,7 @@ interface Waiting {
 
 /** Writes answers behind the requests' back; `Ledger.admit` reads them. Nothing is tried twice. */
 export class RedisKeptAnswers implements KeptAnswers {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #observer: KeptAnswersObserver;
   readonly #keyOf: (key: string) => string;
   #queue: Waiting[] = [];

@@ -17,6 +17,9 @@ export interface LedgerKeys {
    * milliseconds at which to see whether it is still there. The counters themselves are `counters:NAME`.
    */
   readonly counters: string;
+  /** Who moves shares of limits between domains, and the number of the last round; of the first domain alone. */
+  readonly shareKeeper: string;
+  readonly shareRounds: string;
   /** Stream of thresholds that were crossed. */
   readonly alerts: string;
   /**
@@ -41,6 +44,8 @@ export function ledgerKeys(domain: string): LedgerKeys {
     circuits: key('circuits'),
     reservations: key('reservations'),
     counters: key('counters'),
+    shareKeeper: key('share-keeper'),
+    shareRounds: key('share-rounds'),
     alerts: key('limit-alerts'),
     settledOnce: key('settled-once'),
     batch: (worker) => key(`batch:${worker}`),

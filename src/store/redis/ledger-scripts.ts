@@ -30,6 +30,7 @@ if #checks > 0 then
     end
   end
   decision = decide(checks, providers, decision.output)
+  askForShares(checks, tonumber(ARGV[9]))
 end
 if decision.refused then return { '', false, {}, decision.output, decision.found } end
 local id = ''
@@ -75,7 +76,9 @@ local function attempt(action, ...)
 end
 local function isFirst(name, ms)
   redis.call('ZREMRANGEBYSCORE', KEYS[9], '-inf', now)
-  return redis.call('ZADD', KEYS[9], 'NX', now + ms, name) == 1
+  local added = redis.call('ZADD', KEYS[9], 'NX', now + ms, name)
+  redis.call('PEXPIRE', KEYS[9], ${RECOVERED_KEPT_MS})
+  return added == 1
 end
 local function isSettled(kind, id, once)
   if kind == 'attempt' then return once ~= '' and not isFirst(once, ${TRY_KEPT_LEASES} * LEASE) end
@@ -172,7 +175,8 @@ export function createLedgerScripts(clock = NOW) {
      * provider the ms to keep away from it (nothing where all are well), the tokens of output, and of each check
      * verdict, used, held, reserved, ms to its reset, the number of its period and 1 where it is to be settled (nothing where too many intents
      * are open: then no rule was looked at). A circuit whose time is over answers 0 to one request, its probe, and
-     * the others wait for that. Where a rule refused, nothing was written at all, but that lapsed reservations were freed.
+     * the others wait for that. Where a rule refused, nothing was written at all, but that lapsed reservations were freed, and
+     * more of a shared limit was asked for.
      */
     admit: new RedisScript(admitSource(clock)),
     /**

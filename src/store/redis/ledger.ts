@@ -1,4 +1,3 @@
-import type { Redis } from 'ioredis';
 import type {
   Admission,
   AdmitRequest,
@@ -8,6 +7,7 @@ import type {
   LedgerSettlement,
 } from '../../core/ledger.ts';
 import type { Logger } from '../../telemetry/logger.ts';
+import type { RedisClient } from './connection.ts';
 import { ledgerKeys, STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
 import { ADMIT } from './ledger-scripts.ts';
 import { encodeChecks, holdsOf, readVerdicts } from './limit-codec.ts';
@@ -27,7 +27,7 @@ export interface LedgerObserver extends OutboxObserver {
 }
 
 export interface RedisLedgerOptions {
-  readonly redis: Redis;
+  readonly redis: RedisClient;
   readonly logger: Logger;
   readonly observer: LedgerObserver;
   /** Of the snapshot in force. */
@@ -53,7 +53,7 @@ const NOTHING_OPEN: ReadonlyMap<string, number> = new Map();
 
 /** The ledger of one worker: intents written at once, rows in batches. */
 export class RedisLedger implements Ledger {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #observer: LedgerObserver;
   readonly #circuitBreaker: () => CircuitSettings;
   readonly #keys: LedgerKeys;

@@ -1,5 +1,5 @@
-import type { Redis } from 'ioredis';
 import type { LimitAlert, LimitBook, LimitUnit, LimitUsage } from '../../core/limits.ts';
+import type { RedisClient } from './connection.ts';
 import { ledgerKeys, type LedgerKeys } from './ledger-keys.ts';
 import { LIMIT_RESET, LIMIT_USAGE } from './limit-book-scripts.ts';
 import { SEPARATOR, whoOf } from './limit-codec.ts';
@@ -10,11 +10,11 @@ const UNITS: readonly LimitUnit[] = ['requests', 'tokens', 'usd'];
 
 /** The counters in Redis as admins see them. */
 export class RedisLimitBook implements LimitBook {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #keys: LedgerKeys;
 
   /** @param domain limit domain; `default` unless said otherwise */
-  constructor(redis: Redis, domain = 'default') {
+  constructor(redis: RedisClient, domain = 'default') {
     this.#redis = redis;
     this.#keys = ledgerKeys(domain);
   }

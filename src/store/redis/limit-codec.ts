@@ -1,4 +1,10 @@
-import type { LimitCheck, LimitHold, LimitOutcome, SettledAmounts } from '../../core/limits.ts';
+import {
+  baseShare,
+  type LimitCheck,
+  type LimitHold,
+  type LimitOutcome,
+  type SettledAmounts,
+} from '../../core/limits.ts';
 
 /** Between rule, subject and counter: no name has it. */
 export const SEPARATOR = '\u001F';
@@ -23,8 +29,20 @@ function kindOf({ unit, mode, providers }: LimitCheck): 'count' | 'hard' | 'soft
   return unit === 'requests' && providers === undefined ? 'count' : mode;
 }
 
+/** Which of how many limit domains this is, from 0. */
+export interface DomainPlace {
+  readonly index: number;
+  readonly count: number;
+}
+
+const ONLY_DOMAIN: DomainPlace = { index: 0, count: 1 };
+
+function isShared({ oneTenant }: LimitCheck, { count }: DomainPlace): boolean {
+  return count > 1 && oneTenant !== true;
+}
+
 /** The checks as the script `admit` takes them; empty where there are none. */
-export function encodeChecks(checks: readonly LimitCheck[]): string {
+export function encodeChecks(checks: readonly LimitCheck[], place = ONLY_DOMAIN): string {
   if (checks.length === 0) return '';
   return JSON.stringify(
     checks.map((check) => {
@@ -44,6 +62,9 @@ export function encodeChecks(checks: readonly LimitCheck[]): string {
         per: Math.max(0, perOutputToken),
         providers: providers ?? false,
         alerts,
+        ...(isShared(check, place)
+          ? { shared: true, domains: place.count, base: baseShare(limit, place.index, place.count) }
+          : {}),
       };
     }),
   );
@@ -89,13 +110,20 @@ export function readVerdicts(reply: unknown): readonly Verdict[] {
 }
 
 /** What goes along with the request: nothing of rules that have counted it, or whose providers it may not go to. */
-export function holdsOf(checks: readonly LimitCheck[], verdicts: readonly Verdict[]): readonly LimitHold[] {
+export function holdsOf(
+  checks: readonly LimitCheck[],
+  verdicts: readonly Verdict[],
+  place = ONLY_DOMAIN,
+): readonly LimitHold[] {
   return checks.flatMap((check, index): LimitHold[] => {
     const verdict = verdicts[index];
     if (verdict?.settles !== true) return [];
     const { rule, subject, unit, limit, span, providers, alerts } = check;
     const name = named(check.counter);
-    const bound = providers === undefined ? {} : { providers };
+    const bound = {
+      ...(providers === undefined ? {} : { providers }),
+      ...(isShared(check, place) ? { shared: true as const } : {}),
+    };
     const common = { rule, subject, unit, limit, reserved: verdict.outcome.reserved, alerts, ...bound };
     if (span.kind === 'window') {
       const window = span.milliseconds;
@@ -119,8 +147,9 @@ export function encodeCharges(
   const charges = holds.flatMap((hold) => {
     const amount = whole(amounts[hold.unit]);
     if (amount === 0 || hold.providers?.includes(provider) === false) return [];
-    const { counter, unit, limit, ends = 0, reserved, alerts } = hold;
-    return [{ name: counter, who: whoOf(hold), unit, limit, ends, amount, reserved: reserved > 0, alerts }];
+    const { counter, unit, limit, ends = 0, reserved, alerts, shared } = hold;
+    const who = whoOf(hold);
+    return [{ name: counter, who, unit, limit, ends, amount, reserved: reserved > 0, alerts, shared }];
   });
   return charges.length === 0 ? '' : JSON.stringify(charges);
 }

@@ -49,7 +49,7 @@ function onClock() {
   const clock = `local now = tonumber(redis.call('GET', '${clockKey}'))`;
   const scripts = createLedgerScripts(clock);
   const book = createLimitBookScripts(clock);
-  const { rows, intents, leases, circuits, reservations, counters, alerts, batch, kept } = keys;
+  const { rows, intents, leases, circuits, reservations, counters, alerts, batch, settledOnce, kept } = keys;
   const lists = (reply: unknown): readonly unknown[] => (Array.isArray(reply) ? reply : []);
   return {
     at: (now: number) => redis.set(clockKey, now),
@@ -75,7 +75,17 @@ function onClock() {
       };
     },
     settle: async (number: number, kind: 'row' | 'attempt', id: string, charges: string) => {
-      const names = [rows, intents, leases, circuits, reservations, counters, alerts, batch('worker'), settledOnce];
+      const names = [
+        rows,
+        intents,
+        leases,
+        circuits,
+        reservations,
+        counters,
+        alerts,
+        batch('worker'),
+        settledOnce,
+      ];
       const limits = [1_000_000, 0, 0, number, LEASE_MS];
       return scripts.settle.run(redis, names, [...limits, kind, '{}', id, '', charges, '']);
     },
@@ -214,7 +224,7 @@ async function play(history: readonly Step[], seen: Set<string>) {
       const charges = encodeCharges(request.holds, amounts, provider);
       // A reply may get lost, and the batch comes again as it was.
       for (let times = step.again ? 2 : 1; times > 0; times -= 1) {
-        said.push({ real: await real.settle(batches, step.do, request.id, charges), model: [] });
+        said.push({ real: await real.settle(batches, step.do, request.id, charges), model: [[], 0] });
       }
       const overrun = model.settle(request.id, provider, amounts, step.do === 'row');
       said.push({ real: await real.overrun(), model: overrun });

@@ -16,6 +16,10 @@ const GRACE_MS = 60_000;
 /** Counters that are gone are taken out of the index, a few whenever one is put in. */
 const MOST_FORGOTTEN = 4;
 const MOST_ALERTS = 10_000;
+/** Counters that may wait for the keeper of shares; others ask again. */
+const MOST_ASKS = 1000;
+/** Shares are moved so often, or a little later. */
+const SHARES_MOVE_MS = 1000;
 
 /** Parts of a sliding window. One more is kept, so that a counter forgets no amount before its time. */
 const BUCKETS = 60;
@@ -27,6 +31,14 @@ const KEPT = BUCKETS + 1;
  * told), about (unit, limit and end, for those who look at it), and for windows head, the newest of its buckets, and
  * the buckets by their number modulo 61. The head never goes back, so that a clock that does frees nothing twice.
  * Counters share the hash tag of the keys that scripts are given: a cluster has them in one place.
+ *
+ * Where an installation has several limit domains, the counters of one subject in each of them share its limit. The
+ * hash `COUNTERS-shares` has those whose share is not what it is by default, its base: by name `DOMAINS LIMIT SHARE
+ * ENDS OTHERS` (the number of domains and the limit that the share is a part of, end of the period or 0, what was
+ * used in the other domains when somebody last looked). The shares of a counter never add up to more than its limit; so
+ * one that is a part of more than the limit in force is none, but where it is less than the base. It has no time to
+ * live: it may be less for good, because it is more elsewhere. Only the keeper of shares (share-scripts.ts) changes it.
+ * The hash `COUNTERS-asks` has the counters that it is to look at.
  *
  * `look` writes nothing, but to remove what is no counter. What has aged since the last write is in `aged`, and taken
  * off by `write`.
@@ -71,6 +83,15 @@ local function resetOf(counter, missing, ends)
     end
   end
   return (counter.head + ${KEPT}) * counter.length - now
+end
+local SHARES, ASKS = COUNTERS .. '-shares', COUNTERS .. '-asks'
+local function shareOf(name, domains, limit, base)
+  local entry = redis.call('HGET', SHARES, name)
+  if not entry then return base, 0 end
+  local itsDomains, itsLimit, share, _, others = string.match(entry, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+  share, others = tonumber(share), tonumber(others)
+  if tonumber(itsDomains) ~= domains or tonumber(itsLimit) > limit then share = math.min(share, base) end
+  return share, others
 end`;
 
 /**
@@ -86,6 +107,13 @@ local function list(counter, who, ttl)
     if left > 0 then redis.call('ZADD', COUNTERS, now + left, member) else redis.call('ZREM', COUNTERS, member) end
   end
   redis.call('ZADD', COUNTERS, now + ttl, who .. '\\31' .. counter.name)
+end
+local function ask(name, rule, wanted)
+  local known = redis.call('HGET', ASKS, name)
+  if known and cjson.decode(known).wanted >= wanted then return end
+  if not known and redis.call('HLEN', ASKS) >= ${MOST_ASKS} then return end
+  redis.pcall('HSET', ASKS, name, cjson.encode({ limit = string.format('%.0f', rule.limit), wanted = wanted,
+    ends = string.format('%.0f', rule.ends), unit = rule.unit, who = rule.who, alerts = table.concat(rule.alerts, ' ') }))
 end
 local function write(counter, rule)
   local about = string.format('%s %.0f %.0f', rule.unit, rule.limit, rule.ends)
@@ -105,6 +133,11 @@ local function charge(counter, amount, rule)
   write(counter, rule)
   if counter.window > 0 then
     redis.call('HINCRBY', counter.key, counter.head % ${KEPT}, amount)
+    return
+  end
+  if rule.shared then
+    -- Of the sum over all domains the keeper of shares tells.
+    if #rule.alerts > 0 then ask(counter.name, rule, counter.settled + counter.reserved) end
     return
   end
   for _, percent in ipairs(rule.alerts) do
@@ -138,7 +171,8 @@ end`;
 
 /**
  * Lua of the admission: `decide` looks at every check and writes nothing, `reserve` writes what was decided. The
- * checks are as limit-codec.ts writes them.
+ * checks are as limit-codec.ts writes them. `askForShares` asks for more of the limits that several domains share, before
+ * there is none left or where it was too little.
  */
 export const ADMIT_LIMITS = `
 local function freeLapsed()
@@ -157,6 +191,8 @@ local function place(check, seen)
   end
   seen[name] = seen[name] or look(name)
   check.counter = seen[name]
+  check.most, check.others = check.limit, 0
+  if check.shared then check.most, check.others = shareOf(name, check.domains, check.limit, check.base) end
 end
 local function needOf(check, output)
   if check.kind == 'count' then return 1 end
@@ -166,16 +202,31 @@ end
 local function missingFor(check, output)
   local counter = check.counter
   if check.kind == 'idle' then return 0 end
-  if check.kind == 'soft' then return counter.settled + 1 - check.limit end
-  return counter.settled + counter.reserved + needOf(check, output) - check.limit
+  if check.kind == 'soft' then return counter.settled + 1 - check.most end
+  return counter.settled + counter.reserved + needOf(check, output) - check.most
 end
 local function roomOf(check, asked)
   if check.per == 0 then return asked end
-  local left = check.limit - check.counter.settled - check.counter.reserved - check.fixed
+  local left = check.most - check.counter.settled - check.counter.reserved - check.fixed
   -- Fractions: the quotient may be off by one either way.
   local tokens = math.floor(left / check.per) + 1
   while tokens > 0 and math.ceil(check.per * tokens) > left do tokens = tokens - 1 end
   return tokens
+end
+local function resetMsOf(check)
+  local reset = resetOf(check.counter, check.missing, check.ends)
+  -- There is room in other domains: it is on its way.
+  local isElsewhere = check.missing > 0 and check.missing + check.most + check.others <= check.limit
+  return isElsewhere and math.min(reset, ${SHARES_MOVE_MS}) or reset
+end
+local function askForShares(checks, asked)
+  for _, check in ipairs(checks) do
+    if check.shared then
+      local need = check.kind == 'soft' and 1 or needOf(check, asked)
+      local wanted = check.counter.settled + check.counter.reserved + need
+      if wanted * 4 > check.most * 3 then ask(check.counter.name, check, wanted) end
+    end
+  end
 end
 local function isAbout(check, provider)
   for _, name in ipairs(check.providers or {}) do
@@ -234,8 +285,8 @@ local function decide(checks, providers, asked)
     local spared = refused or isLeftOut(check, leftOut)
     local settles = not spared and (check.kind == 'hard' or check.kind == 'soft')
     check.reserved = spared and 0 or needOf(check, output)
-    found[#found + 1] = { verdict, check.counter.settled, check.counter.reserved, check.reserved,
-      resetOf(check.counter, check.missing, check.ends), check.period, settles and 1 or 0 }
+    found[#found + 1] = { verdict, check.counter.settled + check.others, check.counter.reserved, check.reserved,
+      resetMsOf(check), check.period, settles and 1 or 0 }
   end
   return { output = output, refused = refused, leftOut = leftOut, found = found }
 end

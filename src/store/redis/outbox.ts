@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Redis } from 'ioredis';
 import type { Logger } from '../../telemetry/logger.ts';
+import type { RedisClient } from './connection.ts';
 import { STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
 import { RENEW } from './ledger-scripts.ts';
 import { settleItems, type CircuitSettings, type OutboxItem } from './settlement-items.ts';
@@ -16,7 +16,7 @@ export interface OutboxObserver {
 }
 
 export interface OutboxOptions {
-  readonly redis: Redis;
+  readonly redis: RedisClient;
   readonly logger: Logger;
   readonly observer: OutboxObserver;
   readonly keys: LedgerKeys;

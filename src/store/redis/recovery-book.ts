@@ -1,12 +1,18 @@
 import { randomUUID } from 'node:crypto';
-import type { Redis } from 'ioredis';
 import type { ChargedAttempt, LedgerSettlement, OpenIntent, RecoveryBook } from '../../core/ledger.ts';
 import type { Logger } from '../../telemetry/logger.ts';
+import type { RedisClient } from './connection.ts';
 import { ledgerKeys, STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
-import { attemptItem, rowItem, settleItems, type CircuitSettings } from './settlement-items.ts';
+import {
+  attemptItem,
+  rowItem,
+  settleItems,
+  type CircuitSettings,
+  type OutboxItem,
+} from './settlement-items.ts';
 
 export interface RecoveryBookOptions {
-  readonly redis: Redis;
+  readonly redis: RedisClient;
   readonly logger: Logger;
   readonly circuitBreaker: () => CircuitSettings;
   readonly leaseMs: number;
@@ -30,30 +36,32 @@ export class RedisRecoveryBook implements RecoveryBook {
   async open(after: string, limit: number): Promise<readonly OpenIntent[]> {
     const from = after === '' ? '-' : `(${after}`;
     const entries = await this.#options.redis.xrange(this.#keys.intents, from, '+', 'COUNT', limit);
-    return entries.map(([intentId, [, requestId = '', , json = '']]) => ({ intentId, requestId, json }));
+    return entries.map(([intentId, [, , , json = '']]) => ({ intentId, json }));
   }
 
   async settle(
     attempts: readonly ChargedAttempt[],
     settlements: readonly LedgerSettlement[],
   ): Promise<number> {
+    // First: what a try cost is taken out of the reservation that the row gives back. What it has to teach, its
+    // provider's circuit may have learnt long ago.
+    await this.#settle(attempts.map((attempt) => ({ ...attemptItem(attempt), lesson: '' })));
+    return this.#settle(settlements.map((settlement) => rowItem(settlement, 'recovered')));
+  }
+
+  /** Returns how many of them had not been settled before. */
+  async #settle(items: readonly OutboxItem[]): Promise<number> {
+    if (items.length === 0) return 0;
     const { redis, logger, circuitBreaker, leaseMs } = this.#options;
     this.#batches += 1;
-    // What a try cost is taken out of the reservation that the row gives back.
-    const tries = attempts.map((attempt) => ({ ...attemptItem(attempt), lesson: '' }));
-    const rows = settlements.map((settlement) => rowItem(settlement, 'recovered'));
-    const options = {
+    const { problems, left } = await settleItems(redis, items, {
       keys: this.#keys,
       batch: { key: this.#batchKey, number: this.#batches },
       circuits: circuitBreaker(),
       maxWaitingRows: STREAM_LIMITS.rows,
       leaseMs,
-    };
-    if (tries.length > 0) await settleItems(redis, tries, options);
-    this.#batches += 1;
-    const batch = { ...options.batch, number: this.#batches };
-    const { problems, left } = await settleItems(redis, rows, { ...options, batch });
+    });
     if (problems.length > 0) logger.error({ reasons: problems.slice(0, 3) }, 'limits could not be charged');
-    return rows.length - left;
+    return items.length - left;
   }
 }

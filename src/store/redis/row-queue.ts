@@ -1,5 +1,5 @@
-import type { Redis } from 'ioredis';
 import type { QueuedRow, RowQueue } from '../../core/ledger.ts';
+import type { RedisClient } from './connection.ts';
 import { ledgerKeys } from './ledger-keys.ts';
 import { ACKNOWLEDGE } from './scripts.ts';
 
@@ -14,14 +14,14 @@ const MOST_IDS = 1000;
 
 /** The rows stream as the control plane reads it. Needs a connection of its own: `read` blocks it. */
 export class RedisRowQueue implements RowQueue {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
   readonly #stream: string;
 
   /**
    * @param redis its command timeout must be longer than any `waitMs`
    * @param domain limit domain; `default` unless said otherwise
    */
-  constructor(redis: Redis, domain = 'default') {
+  constructor(redis: RedisClient, domain = 'default') {
     this.#redis = redis;
     this.#stream = ledgerKeys(domain).rows;
   }

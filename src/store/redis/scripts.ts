@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
-import type { Redis } from 'ioredis';
 import { MAX_KEPT_BYTES } from '../../core/ledger.ts';
+import type { RedisClient } from './connection.ts';
 
 /**
  * A Lua script that is sent by its hash, and in full only where the server does not know it (a fresh or restarted
@@ -16,7 +16,7 @@ export class RedisScript {
   }
 
   /** Runs the script. `keys` must share one hash tag, so that a cluster can run it. */
-  async run(redis: Redis, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
+  async run(redis: RedisClient, keys: readonly string[], args: readonly (string | number)[]): Promise<unknown> {
     try {
       return await redis.evalsha(this.#hash, keys.length, ...keys, ...args);
     } catch (error) {
@@ -27,7 +27,7 @@ export class RedisScript {
 
   /** The same with every text of the reply as the bytes that it is. */
   async runBinary(
-    redis: Redis,
+    redis: RedisClient,
     keys: readonly string[],
     args: readonly (string | number | Buffer)[],
   ): Promise<unknown> {

@@ -1,11 +1,11 @@
-import type { Redis } from 'ioredis';
 import type { OnceBook, SessionBook } from '../../core/sessions.ts';
+import type { RedisClient } from './connection.ts';
 
 /** One key a session, that Redis forgets by itself. */
 export class RedisSessionBook implements SessionBook {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
 
-  constructor(redis: Redis) {
+  constructor(redis: RedisClient) {
     this.#redis = redis;
   }
 
@@ -28,9 +28,9 @@ export class RedisSessionBook implements SessionBook {
 
 /** Names that were used; one key each. */
 export class RedisOnceBook implements OnceBook {
-  readonly #redis: Redis;
+  readonly #redis: RedisClient;
 
-  constructor(redis: Redis) {
+  constructor(redis: RedisClient) {
     this.#redis = redis;
   }
 

@@ -1,6 +1,6 @@
-import type { Redis } from 'ioredis';
 import { verdictOfAttempt, verdictOfRow, type CircuitVerdict } from '../../core/circuit.ts';
 import type { ChargedAttempt, LedgerSettlement } from '../../core/ledger.ts';
+import type { RedisClient } from './connection.ts';
 import type { LedgerKeys } from './ledger-keys.ts';
 import { SETTLE } from './ledger-scripts.ts';
 import { encodeCharges } from './limit-codec.ts';
@@ -28,7 +28,7 @@ export interface OutboxItem {
 
 export interface SettleOptions {
   readonly keys: LedgerKeys;
-  /** Who settles, and the how manieth batch of theirs this is: the same one twice is done once. */
+  /** Key of the settler's last batch, and the number of this one: the same number again does nothing. */
   readonly batch: { readonly key: string; readonly number: number };
   readonly circuits: CircuitSettings;
   readonly maxWaitingRows: number;
@@ -62,7 +62,7 @@ export function attemptItem({ intentId, holds, amounts, ...attempt }: ChargedAtt
 
 /** One call of SETTLE. Rejects where the store is away, or has no room for the rows. */
 export async function settleItems(
-  redis: Redis,
+  redis: RedisClient,
   items: readonly OutboxItem[],
   { keys, batch, circuits, maxWaitingRows, leaseMs }: SettleOptions,
 ): Promise<Settled> {

@@ -84,6 +84,20 @@ function endpoints(backend: SnapshotBackend, addresses: readonly string[]): Prot
   ];
 }
 
+/**
+ * What some servers take for the true address, path or method of a request. The gateway has decided by the request line,
+ * and a service may trust what comes from a gateway.
+ */
+const OVERRIDING_HEADERS = [
+  'forwarded',
+  'x-real-ip',
+  'x-original-url',
+  'x-rewrite-url',
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+];
+
 /** Takes out the client's credential and all that is said within the gateway alone. The rest is the client's to send. */
 function cleanRequestFilter({ cookies, identityHeaders }: SnapshotBackend): ProtoMessage {
   return {
@@ -92,6 +106,7 @@ function cleanRequestFilter({ cookies, identityHeaders }: SnapshotBackend): Prot
       mutations: {
         request_mutations: [
           ...CREDENTIAL_HEADERS.map((header) => ({ remove: header })),
+          ...OVERRIDING_HEADERS.map((header) => ({ remove: header })),
           { remove: 'proxy-authorization' },
           { remove: 'x-request-id' },
           ...(cookies ? [] : [{ remove: 'cookie' }]),

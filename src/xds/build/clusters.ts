@@ -2,7 +2,7 @@ import { isIP } from 'node:net';
 import { convertedCluster, plainCluster, watchedCluster } from '../../core/gateway-names.ts';
 import type { ProviderSecrets, SnapshotGateway, SnapshotProvider } from '../../core/snapshot.ts';
 import { duration, typed, type ProtoMessage, type TypedMessage } from '../resource.ts';
-import { PROCESSOR_CLUSTER, upstreamFilter } from './filters.ts';
+import { PROCESSOR_CLUSTER, upstreamFilter, WITNESS_CLUSTER } from './filters.ts';
 import {
   authority,
   cleanRequestFilter,
@@ -102,6 +102,26 @@ export function processorCluster(socketPaths: readonly string[]): TypedMessage {
     typed_extension_protocol_options: {
       [HTTP_OPTIONS]: typed(HTTP_OPTIONS, {
         explicit_http_config: { http2_protocol_options: http2() },
+      }),
+    },
+  });
+}
+
+/** Where the control plane takes its copy of the access log. While it is away the copy is lost, and nothing else. */
+export function witnessCluster(socketPath: string): TypedMessage {
+  return typed(CLUSTER, {
+    name: WITNESS_CLUSTER,
+    type: 'STATIC',
+    connect_timeout: duration(1),
+    load_assignment: {
+      cluster_name: WITNESS_CLUSTER,
+      endpoints: [{ lb_endpoints: [pipeEndpoint(socketPath)] }],
+    },
+    typed_extension_protocol_options: {
+      [HTTP_OPTIONS]: typed(HTTP_OPTIONS, {
+        explicit_http_config: {
+          http2_protocol_options: { connection_keepalive: { interval: duration(5), timeout: duration(5) } },
+        },
       }),
     },
   });

@@ -14,6 +14,8 @@ import { duration, typed, type ProtoMessage, type TypedMessage } from '../resour
 
 /** The cluster of the workers. */
 export const PROCESSOR_CLUSTER = 'limen_processor';
+/** The control plane, which keeps the last of the access log for when a worker dies with it. */
+export const WITNESS_CLUSTER = 'limen_witness';
 
 /** Filter names, as per-route configuration refers to them. */
 export const FRONT_FILTER = 'limen.front';

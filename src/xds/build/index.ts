@@ -3,8 +3,8 @@ import type { EnvoyCapabilities } from '../../core/capabilities.ts';
 import { backendCluster, plainCluster } from '../../core/gateway-names.ts';
 import { typed, type TypedMessage, type XdsResources } from '../resource.ts';
 import { backendClusterResource } from './backend-cluster.ts';
-import { processorCluster, providerClusters } from './clusters.ts';
-import { PROCESSOR_CLUSTER } from './filters.ts';
+import { processorCluster, providerClusters, witnessCluster } from './clusters.ts';
+import { PROCESSOR_CLUSTER, WITNESS_CLUSTER } from './filters.ts';
 import {
   GATEWAY_LISTENER,
   gatewayListener,
@@ -26,6 +26,8 @@ export interface BuildOptions {
   readonly address: string;
   readonly port: number;
   readonly processorSockets: readonly string[];
+  /** Where the control plane takes a copy of the access log; absent: it takes none. */
+  readonly witnessSocket?: string | undefined;
   readonly capabilities: EnvoyCapabilities;
   readonly errorBodies: readonly ErrorBodies[];
   /** How often Envoy reports requests that are still open; 15 s unless said otherwise. */
@@ -51,6 +53,9 @@ export function buildXds(snapshot: Snapshot, options: BuildOptions): XdsResource
   const mostWatched = mostTargets(models.filter(({ failoverOn }) => failoverOn === 'firstEvent'));
   const clusters: [string, TypedMessage][] = [
     [PROCESSOR_CLUSTER, processorCluster(options.processorSockets)],
+    ...(options.witnessSocket === undefined
+      ? []
+      : [[WITNESS_CLUSTER, witnessCluster(options.witnessSocket)] satisfies [string, TypedMessage]]),
     ...providers.flatMap((provider) =>
       providerClusters(provider, {
         gateway,
@@ -94,6 +99,7 @@ export function buildXds(snapshot: Snapshot, options: BuildOptions): XdsResource
         gateway,
         capabilities: options.capabilities,
         errorBodies: options.errorBodies,
+        witness: options.witnessSocket !== undefined,
         openRequestReportSeconds: options.openRequestReportSeconds ?? OPEN_REQUEST_REPORT_SECONDS,
       }),
     },

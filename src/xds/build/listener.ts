@@ -17,6 +17,7 @@ import {
   refusalFilter,
   responseFilter,
   usageFilter,
+  WITNESS_CLUSTER,
 } from './filters.ts';
 import {
   DECIDED_REQUEST_ID,
@@ -46,6 +47,8 @@ export interface ListenerOptions {
   readonly gateway: SnapshotGateway;
   readonly capabilities: EnvoyCapabilities;
   readonly errorBodies: readonly ErrorBodies[];
+  /** The control plane gets a copy of the access log. */
+  readonly witness: boolean;
   /** How often Envoy reports requests that are still open, so that their intents stay alive. */
   readonly openRequestReportSeconds: number;
 }
@@ -54,28 +57,29 @@ export interface ListenerOptions {
  * The log of requests and the one of tries share these settings, to the letter: so Envoy sends both over one stream to
  * one worker, the tries of a request before its end.
  */
-const LOG_STREAM: ProtoMessage = {
-  log_name: 'limen',
-  transport_api_version: 'V3',
-  buffer_flush_interval: duration(ACCESS_LOG_FLUSH_SECONDS),
-  buffer_size_bytes: ACCESS_LOG_BUFFER_BYTES,
-  grpc_service: { envoy_grpc: { cluster_name: PROCESSOR_CLUSTER } },
-};
+function logStream(name: string, cluster: string): ProtoMessage {
+  return {
+    log_name: name,
+    transport_api_version: 'V3',
+    buffer_flush_interval: duration(ACCESS_LOG_FLUSH_SECONDS),
+    buffer_size_bytes: ACCESS_LOG_BUFFER_BYTES,
+    grpc_service: { envoy_grpc: { cluster_name: cluster } },
+  };
+}
+const LOG_STREAM = logStream('limen', PROCESSOR_CLUSTER);
+/** Its buffer is bounded too: while nobody takes it, what comes is dropped, and the workers' log goes on. */
+const WITNESS_STREAM = logStream('limen.witness', WITNESS_CLUSTER);
 const GRPC_LOG = 'envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig';
 
 /** One access-log entry for each request that a worker decided on, and one now and then while it is open. */
-function accessLog(): ProtoMessage {
-  return {
-    name: 'limen.access_log',
-    filter: decidedFilter,
-    typed_config: typed(GRPC_LOG, { common_config: LOG_STREAM }),
-  };
+function accessLog(name: string, stream: ProtoMessage): ProtoMessage {
+  return { name, filter: decidedFilter, typed_config: typed(GRPC_LOG, { common_config: stream }) };
 }
 
 /** One entry for each try that failed: by its status, or by what befell it. A good one costs nothing. */
-function tryLog(): ProtoMessage {
+function tryLog(name: string, stream: ProtoMessage): ProtoMessage {
   return {
-    name: 'limen.tries',
+    name,
     filter: {
       or_filter: {
         filters: [
@@ -89,7 +93,7 @@ function tryLog(): ProtoMessage {
       },
     },
     typed_config: typed(GRPC_LOG, {
-      common_config: LOG_STREAM,
+      common_config: stream,
       additional_request_headers_to_log: [TRY_ID_HEADER],
       additional_response_headers_to_log: ['retry-after', OUTCOME_HEADER],
     }),
@@ -159,7 +163,10 @@ function httpFilters(options: ListenerOptions): ProtoMessage[] {
     name: 'envoy.filters.http.router',
     typed_config: typed('envoy.extensions.filters.http.router.v3.Router', {
       suppress_envoy_headers: true,
-      upstream_log: [tryLog()],
+      upstream_log: [
+        tryLog('limen.tries', LOG_STREAM),
+        ...(options.witness ? [tryLog('limen.witness.tries', WITNESS_STREAM)] : []),
+      ],
     }),
   });
   return filters;
@@ -171,7 +178,10 @@ function connectionManager(options: ListenerOptions): TypedMessage {
     stat_prefix: GATEWAY_LISTENER,
     rds: { route_config_name: GATEWAY_ROUTES, config_source: { ads: {}, resource_api_version: 'V3' } },
     http_filters: httpFilters(options),
-    access_log: [accessLog()],
+    access_log: [
+      accessLog('limen.access_log', LOG_STREAM),
+      ...(options.witness ? [accessLog('limen.witness', WITNESS_STREAM)] : []),
+    ],
     access_log_options: { access_log_flush_interval: duration(options.openRequestReportSeconds) },
     early_header_mutation_extensions: [earlyHeaderMutation()],
     local_reply_config: localReplyConfig(options.errorBodies),

@@ -264,10 +264,14 @@ function answeredByEnvoy(status: 'SERVICE_UNAVAILABLE' | 'NOT_FOUND'): ProtoMess
 /** The gateway's own authorization server is the control plane; a small body, and no worker. */
 function crossAppRoutes({ crossAppAccess }: SnapshotGateway): readonly ProtoMessage[] {
   if (crossAppAccess === undefined) return [];
+  // RFC 8414, section 3.1: of an issuer with a path, the path comes last. Nothing else of the control plane is to be
+  // reached here, so each path is whole.
+  const metadata = '/.well-known/oauth-authorization-server';
+  const withPath = `${metadata}${new URL(crossAppAccess.issuer).pathname.replace(/\/$/, '')}`;
   return [
     { path: '/oauth/token' },
     { path: '/oauth/jwks.json' },
-    { path_separated_prefix: '/.well-known/oauth-authorization-server' },
+    ...[...new Set([metadata, withPath])].map((path) => ({ path })),
   ].map((match) => ({
     name: 'cross-app-access',
     match,
@@ -289,6 +293,9 @@ export function gatewayRoutes(gateway: SnapshotGateway, capabilities: EnvoyCapab
         request_body_buffer_limit: bufferBytes(gateway),
         ...corsPolicy(gateway),
         routes: [
+          // First: what was decided on goes by that alone, whatever path it has now. A Backend may have a /metrics too.
+          ...routeKinds(capabilities).map((kind) => decidedRoute(kind, gateway, capabilities)),
+          backendRoute(gateway),
           {
             name: 'health/live',
             match: { path: '/health/live' },
@@ -302,8 +309,6 @@ export function gatewayRoutes(gateway: SnapshotGateway, capabilities: EnvoyCapab
             typed_per_filter_config: ROUTER_DISABLED_FRONT,
           },
           ...crossAppRoutes(gateway),
-          ...routeKinds(capabilities).map((kind) => decidedRoute(kind, gateway, capabilities)),
-          backendRoute(gateway),
           undecidedBackendRoute(gateway),
           ...FRONT_PATHS.map((match) => ({
             name: 'front',

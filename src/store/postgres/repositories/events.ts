@@ -3,15 +3,25 @@ import type { EventStore, StoredEvent } from '../../../core/events.ts';
 import type { Database } from '../database.ts';
 import { events } from '../schema/index.ts';
 
+type Row = typeof events.$inferSelect;
+
+/** A statement has 65,535 parameters at most, of which an event takes seven. */
+const MOST_AT_ONCE = 1000;
+
 export function createEventStore(database: Database): EventStore {
   return {
     async record(recorded) {
-      if (recorded.length === 0) return [];
-      const rows = await database
-        .insert(events)
-        .values(recorded.map(({ time, ...event }) => ({ ...event, time: new Date(time) })))
-        .onConflictDoNothing({ target: events.once })
-        .returning();
+      const rows: Row[] = [];
+      for (let at = 0; at < recorded.length; at += MOST_AT_ONCE) {
+        const some = recorded.slice(at, at + MOST_AT_ONCE);
+        rows.push(
+          ...(await database
+            .insert(events)
+            .values(some.map(({ time, ...event }) => ({ ...event, time: new Date(time) })))
+            .onConflictDoNothing({ target: events.once })
+            .returning()),
+        );
+      }
       return rows.map(fromRow);
     },
 
@@ -40,7 +50,7 @@ export function createEventStore(database: Database): EventStore {
   };
 }
 
-function fromRow(row: typeof events.$inferSelect): StoredEvent {
+function fromRow(row: Row): StoredEvent {
   return {
     id: String(row.id),
     time: row.time.getTime(),

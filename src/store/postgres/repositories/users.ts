@@ -59,7 +59,7 @@ export function createUserStore(database: Database): UserStore {
         .from(users)
         .where(inArray(users.id, [...latest.keys()]));
       const before = new Map(known.map((row) => [row.id, row]));
-      const differing = [...latest.values()].filter((user) => claimsDiffer(before.get(user.id), user));
+      const differing = [...latest.values()].filter((user) => saysSomethingNew(before.get(user.id), user));
       await touch(
         database,
         [...latest.values()].filter((user) => !differing.includes(user)),
@@ -115,24 +115,33 @@ function takeClaims(database: Database, seen: readonly SeenUser[]): Promise<read
           claimedName: sql`excluded.claimed_name`,
           claimedGroups: sql`excluded.claimed_groups`,
           claimedTenant: sql`excluded.claimed_tenant`,
-          lastSeenAt: sql`greatest(${users.lastSeenAt}, excluded.last_seen_at)`,
+          lastSeenAt: sql`excluded.last_seen_at`,
         },
+        // Workers tell of what they saw some time after, each in its own time.
+        setWhere: sql`${users.lastSeenAt} is null or ${users.lastSeenAt} <= excluded.last_seen_at`,
       })
       // Of a row that this statement inserted, nobody has deleted an older version.
       .returning({ ...getTableColumns(users), isNew: sql<boolean>`xmax = 0` });
-    await recordChanges(
-      transaction,
-      number,
-      'sign-in',
-      rows.map(({ id }) => ({ action: 'sign in', entity: 'user', id })),
-    );
+    if (rows.length > 0) {
+      await recordChanges(
+        transaction,
+        number,
+        'sign-in',
+        rows.map(({ id }) => ({ action: 'sign in', entity: 'user', id })),
+      );
+    }
     return rows.filter(({ isNew }) => isNew).map(fromRow);
   });
 }
 
-function claimsDiffer(row: Row | undefined, user: SeenUser): boolean {
+function saysSomethingNew(row: Row | undefined, user: SeenUser): boolean {
+  if (row === undefined) return true;
+  const isOver = row.lastSeenAt !== null && row.lastSeenAt.getTime() > user.seenAt;
+  return !isOver && claimsDiffer(row, user);
+}
+
+function claimsDiffer(row: Row, user: SeenUser): boolean {
   return (
-    row === undefined ||
     row.provider !== user.provider ||
     row.claimedEmail !== (user.email ?? null) ||
     row.claimedName !== (user.name ?? null) ||

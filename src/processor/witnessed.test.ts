@@ -1,0 +1,164 @@
+import { expect, test, vi } from 'vitest';
+import { TRY_ID_HEADER } from '../core/gateway-names.ts';
+import type { RequestContext } from '../core/ledger.ts';
+import { ACCESS_LOG_TYPE } from '../envoy-protocol/access-log-messages.ts';
+import { loadProcessorProtocol } from '../envoy-protocol/codecs.ts';
+import { jsonToStruct } from '../envoy-protocol/values.ts';
+import { OutputEstimator } from '../ledger/estimator.ts';
+import { namesIn } from '../ledger/witness-names.ts';
+import { readWitnessed } from './witnessed.ts';
+
+const protocol = loadProcessorProtocol();
+
+const HOLD = {
+  rule: 'month',
+  subject: 'ada',
+  counter: 'c',
+  unit: 'usd',
+  limit: 1,
+  reserved: 9,
+  alerts: [],
+} as const;
+
+function contextOf(requestId: string, intentId: string, over: Partial<RequestContext> = {}): RequestContext {
+  const target = {
+    provider: 'a',
+    type: 'openai',
+    model: 'gpt-real',
+    basePath: '/v1',
+    defaultMaxOutputTokens: 100,
+    options: {},
+    price: { input: 2, output: 10 },
+  };
+  return {
+    requestId,
+    time: 1,
+    keyId: 'k',
+    user: 'ada',
+    team: '',
+    tenant: '',
+    format: 'chat',
+    modelAsked: 'fast',
+    model: 'fast',
+    stream: false,
+    inputEstimate: 50,
+    snapshot: 's',
+    intentId,
+    exposeUsage: false,
+    framing: 'sse',
+    refuseLosses: false,
+    failoverOn: 'responseHeaders',
+    mode: 'native',
+    targets: [
+      { ...target, cluster: 'provider/a' },
+      { ...target, provider: 'b', cluster: 'provider/b' },
+    ],
+    limenMicros: 1,
+    trace: [],
+    holds: [HOLD],
+    ...over,
+  };
+}
+
+function message(...logEntry: readonly object[]): Buffer {
+  const whole: object = { httpLogs: { logEntry } };
+  const codec = protocol.streamAccessLogsMessage;
+  return codec.encode(codec.decode(codec.encode(Object.assign(codec.decode(Buffer.alloc(0)), whole))));
+}
+
+function ofRequest(
+  context: RequestContext,
+  attempts: number,
+  type: keyof typeof ACCESS_LOG_TYPE = 'downstreamEnd',
+) {
+  const fields = jsonToStruct({ id: context.requestId, context: JSON.stringify(context) });
+  return {
+    commonProperties: {
+      accessLogType: ACCESS_LOG_TYPE[type],
+      upstreamCluster: 'provider/b',
+      upstreamRequestAttemptCount: attempts,
+      metadata: { filterMetadata: { limen: fields } },
+      duration: { seconds: 1, nanos: 0 },
+    },
+    request: { path: '/v1/chat/completions' },
+    response: { responseCode: { value: 200 } },
+  };
+}
+
+/** Given up by a timeout, after the provider had the whole request. */
+function ofTry(requestId: string) {
+  return {
+    commonProperties: {
+      accessLogType: ACCESS_LOG_TYPE.upstreamEnd,
+      upstreamCluster: 'provider/a',
+      responseFlags: { upstreamRequestTimeout: true },
+      timeToLastUpstreamTxByte: { seconds: 0, nanos: 1 },
+    },
+    request: { requestHeaders: { [TRY_ID_HEADER]: requestId } },
+  };
+}
+
+function read(messages: readonly Buffer[], ...intentIds: readonly string[]) {
+  const onUnreadable = vi.fn<(error: unknown) => void>();
+  const options = { protocol, estimator: new OutputEstimator(), onUnreadable };
+  return { ...readWitnessed(messages, new Set(intentIds), options), onUnreadable };
+}
+
+test('whom an undecoded message is about is seen from its bytes', () => {
+  const id = '11111111-2222-4333-8444-555555555555';
+  const bytes = message(
+    ofRequest(contextOf('r1', '1795242490771-0'), 1),
+    ofRequest(contextOf('r2', '1795242490771-12', {}), 1, 'downstreamPeriodic'),
+    ofTry(id),
+  );
+  expect(namesIn(bytes)).toEqual(['1795242490771-0', '1795242490771-12', id]);
+  expect(namesIn(Buffer.alloc(0))).toEqual([]);
+  expect(namesIn(bytes.subarray(0, bytes.indexOf('1795242490771') + 4))).toEqual([]);
+});
+
+test('a model that is called like an intent makes none', () => {
+  const context = contextOf('r1', '1-0', { modelAsked: '"intentId":"2-0"' });
+  expect(namesIn(message(ofRequest(context, 1)))).toEqual(['1-0']);
+});
+
+test('the ends of the wanted requests are read, and of no others', () => {
+  const { settlements, attempts } = read(
+    [
+      message(ofRequest(contextOf('r1', '1-0'), 1), ofRequest(contextOf('r2', '2-0'), 1)),
+      message(ofRequest(contextOf('r3', '3-0'), 1, 'downstreamPeriodic')),
+    ],
+    '1-0',
+    '3-0',
+  );
+  expect(settlements).toMatchObject([
+    { intentId: '1-0', row: { requestId: 'r1', revision: 2, provider: 'b', status: 200 }, holds: [HOLD] },
+  ]);
+  expect(attempts).toEqual([]);
+});
+
+test('failed tries are joined to their request, whenever they were told', () => {
+  const context = contextOf('r1', '1-0');
+  const { settlements, attempts } = read(
+    [
+      message(ofTry('r1'), ofTry('other')),
+      message(ofRequest(context, 2, 'downstreamPeriodic')),
+      message(ofTry('r1')),
+      message(ofRequest(context, 3), ofRequest(contextOf('other', '9-0'), 2)),
+    ],
+    '1-0',
+  );
+  expect(settlements.map(({ intentId }) => intentId)).toEqual(['1-0']);
+  expect(attempts).toMatchObject([
+    { requestId: 'r1', ordinal: 1, intentId: '1-0', outcome: 'timeout', charges: [{ rule: 'month' }] },
+    { requestId: 'r1', ordinal: 2, intentId: '1-0', outcome: 'timeout', charges: [{ rule: 'month' }] },
+  ]);
+});
+
+test('what cannot be read takes nothing else with it', () => {
+  const { settlements, onUnreadable } = read(
+    [Buffer.from([0xff, 0xff]), message(ofRequest(contextOf('r1', '1-0'), 1))],
+    '1-0',
+  );
+  expect(settlements).toHaveLength(1);
+  expect(onUnreadable).toHaveBeenCalledOnce();
+});
