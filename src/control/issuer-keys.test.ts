@@ -1,9 +1,11 @@
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { sql } from 'drizzle-orm';
+import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { startPostgres } from '../../test/support/postgres.ts';
 import type { DeclaredIssuer } from '../config/secrets.ts';
 import type { IssuerKeys } from '../core/access.ts';
 import { startDemoIssuer, type DemoIssuer } from '../demo/issuer.ts';
@@ -12,8 +14,11 @@ import { makeKey } from '../tokens/testing/issuer.ts';
 import { entry, snapshotOf } from '../tokens/testing/verifier.ts';
 import { createGuardedFetch, type GuardedFetch, type GuardedResponse } from './guarded-fetch.ts';
 import { IssuerKeysKeeper, REQUEST_INTERVAL_MS, type IssuerKeysOptions } from './issuer-keys.ts';
-import { createKeptIssuerKeys } from './kept-issuer-keys.ts';
+import type { IssuerKeyStore } from '../core/identity-store.ts';
+import { openPostgres, type PostgresConnection } from '../store/postgres/database.ts';
+import { createIssuerKeyStore } from '../store/postgres/repositories/issuer-keys.ts';
 
+let postgres: PostgresConnection;
 let folder: string;
 let keeper: IssuerKeysKeeper | undefined;
 let published: readonly IssuerKeys[];
@@ -22,7 +27,17 @@ const closers: (() => Promise<unknown>)[] = [];
 const onFetched = vi.fn<(provider: string, problem?: string) => void>();
 const LOOPBACK = createGuardedFetch({ allowedRanges: ['127.0.0.0/8'] });
 
+beforeAll(async () => {
+  const server = await startPostgres();
+  postgres = await openPostgres(await server.createDatabase(), () => undefined);
+  return async () => {
+    await postgres.close();
+    await server.stop();
+  };
+});
+
 beforeEach(async () => {
+  await postgres.database.execute(sql`delete from issuer_keys`);
   folder = await mkdtemp(join(tmpdir(), 'limen-issuer-'));
   published = [];
 });
@@ -37,7 +52,7 @@ afterEach(async () => {
 function start(fetch: GuardedFetch = LOOPBACK, other: Partial<IssuerKeysOptions> = {}): IssuerKeysKeeper {
   keeper = new IssuerKeysKeeper({
     fetch,
-    kept: createKeptIssuerKeys(join(folder, 'issuer-keys.json')),
+    kept: createIssuerKeyStore(postgres.database),
     publish: (keys) => {
       published = keys;
       return Promise.resolve();
@@ -206,7 +221,7 @@ describe('the keys of an issuer', () => {
 });
 
 describe('an issuer that is away', () => {
-  it('keeps its keys, over a restart of the control plane too', async () => {
+  it('keeps its keys, also for another control plane that starts with nothing on its disk', async () => {
     const issuer = await demo();
     const token = await issuer.mint(claims);
     const first = start();
@@ -214,7 +229,6 @@ describe('an issuer that is away', () => {
     await fetched();
     await first.close();
     await issuer.close();
-    expect((await stat(join(folder, 'issuer-keys.json'))).mode & 0o777).toBe(0o600);
 
     published = [];
     onFetched.mockClear();
@@ -244,23 +258,33 @@ describe('an issuer that is away', () => {
     expect([...second.status]).toEqual([]);
   });
 
-  it('is no reason to trust a file that somebody has broken', async () => {
+  it('is no reason to trust what somebody has broken', async () => {
     const declared = JSON.stringify(['http://127.0.0.1:1', { kind: 'discovery' }]);
-    const file = (key: object) =>
-      JSON.stringify({ version: 1, issuers: { demo: { declared, keys: [key], fetchedAt: 1 } } });
     const publicKey = makeKey('EdDSA').publicKey;
-    const publishedFrom = async (content: string) => {
-      await writeFile(join(folder, 'issuer-keys.json'), content);
+    const publishedFrom = async (content: unknown) => {
+      await postgres.database.execute(
+        sql`insert into issuer_keys values ('demo', ${declared}, ${JSON.stringify(content)}::jsonb, now())
+            on conflict (provider) do update set keys = excluded.keys`,
+      );
       published = [];
       const keys = start();
       await keys.setIssuers([discovered('http://127.0.0.1:1')], {});
       await keys.close();
       return published.length;
     };
-    expect(await publishedFrom(file(publicKey))).toBe(1);
-    expect(await publishedFrom('{')).toBe(0);
-    expect(await publishedFrom(file(publicKey).replace('1', '2'))).toBe(0);
-    expect(await publishedFrom(file({ kty: 'oct', k: 'eA' }))).toBe(0);
+    expect(await publishedFrom([publicKey])).toBe(1);
+    expect(await publishedFrom({})).toBe(0);
+    expect(await publishedFrom([{ kty: 'oct', k: 'eA' }])).toBe(0);
+  });
+
+  it('keeps what was fetched last, by whichever control plane', async () => {
+    const store = createIssuerKeyStore(postgres.database);
+    const keys = [makeKey('EdDSA').publicKey];
+    await store.write('demo', { declared: 'd', keys, fetchedAt: 2 });
+    await store.write('demo', { declared: 'd', keys: [], fetchedAt: 1 });
+    expect((await store.read()).get('demo')).toEqual({ declared: 'd', keys, fetchedAt: 2 });
+    await store.write('demo', { declared: 'd', keys: [], fetchedAt: 3 });
+    expect((await store.read()).get('demo')?.keys).toEqual([]);
   });
 });
 
@@ -285,7 +309,7 @@ describe('in the course of time', () => {
   };
   /** Seconds between two questions. */
   const pauses = () => asked.slice(1).map((at, index) => (at - (asked[index] ?? 0)) / 1000);
-  const kept = { read: () => Promise.resolve({}), write: () => Promise.resolve() };
+  const kept: IssuerKeyStore = { read: () => Promise.resolve(new Map()), write: () => Promise.resolve() };
 
   beforeEach(() => {
     vi.useFakeTimers({ now: 1e12 });
@@ -319,6 +343,22 @@ describe('in the course of time', () => {
     await vi.advanceTimersByTimeAsync(1_800_000);
     const kids = publish.mock.calls.map(([keys]) => keys.map((one) => one.keys.map(({ kid }) => kid)));
     expect(kids).toEqual([[], [['old']], [['old', 'young']]]);
+  });
+
+  it('are kept with the next answer where the database was away, and published without it', async () => {
+    answers.push({ status: 200, keys: [key('1')] });
+    const write = vi
+      .fn<IssuerKeyStore['write']>(() => Promise.resolve())
+      .mockRejectedValueOnce(new Error('away'));
+    const onError = vi.fn<(error: unknown) => void>();
+    const read = () => Promise.reject(new Error('away'));
+    await start(scripted, { kept: { read, write }, onError }).setIssuers([declared], {});
+    await vi.advanceTimersByTimeAsync(1);
+    expect(published).toHaveLength(1);
+    expect(onError).toHaveBeenCalledTimes(2);
+    await vi.advanceTimersByTimeAsync(1_300_000);
+    expect(asked).toHaveLength(3);
+    expect(write).toHaveBeenCalledTimes(2);
   });
 
   it('are tried for again after a failure, ever more rarely, and kept meanwhile', async () => {

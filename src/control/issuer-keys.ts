@@ -72,7 +72,7 @@ export class IssuerKeysKeeper {
   readonly #options: IssuerKeysOptions;
   #entries = new Map<string, Entry>();
   readonly #kept = new Map<string, KeptIssuerKeys>();
-  #isRead = false;
+  #reading: Promise<void> | undefined;
   #writing: Promise<void> = Promise.resolve();
 
   constructor(options: IssuerKeysOptions) {
@@ -105,7 +105,8 @@ export class IssuerKeysKeeper {
     issuers: readonly DeclaredIssuer[],
     sharedSecrets: Readonly<Record<string, string>>,
   ): Promise<void> {
-    await this.#readKept();
+    this.#reading ??= this.#readKept();
+    await this.#reading;
     const before = this.#entries;
     this.#entries = new Map(
       issuers.map((declared) => {
@@ -195,10 +196,8 @@ export class IssuerKeysKeeper {
     }
   }
 
-  /** Once; keys that cannot be read are fetched, as those of a new issuer are. */
+  /** Keys that cannot be read are fetched, as those of a new issuer are. */
   async #readKept(): Promise<void> {
-    if (this.#isRead) return;
-    this.#isRead = true;
     try {
       for (const [name, kept] of await this.#options.kept.read()) this.#kept.set(name, kept);
     } catch (error) {

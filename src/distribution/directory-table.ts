@@ -82,7 +82,8 @@ export class DirectoryContent {
     others?.delete(id);
     this.#revoked.delete(name);
     if (others === undefined || others.size === 0) this.#byName.delete(name);
-    else for (const other of others.values()) this.#revoked.set(name, furthest(other, this.#revoked.get(name)));
+    else
+      for (const other of others.values()) this.#revoked.set(name, furthest(other, this.#revoked.get(name)));
   }
 }
 

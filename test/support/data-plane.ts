@@ -78,6 +78,8 @@ export interface DataPlaneOptions extends DataPlaneConfiguration {
   readonly workers?: number;
   /** In processes of their own, so that one can be killed and measured. */
   readonly workerProcesses?: boolean;
+  /** Where somebody takes a copy of the access log, as the control plane does. */
+  readonly witnessSocket?: string;
   /** Workers never get a snapshot, as while the control plane starts. */
   readonly withoutSnapshot?: boolean;
   /** Of workers in this process; absent: one that notes what it is told, and says what `admission` says. */
@@ -239,6 +241,7 @@ export class DataPlane {
       }),
       port: await freePort(),
       withoutSnapshot: options.withoutSnapshot ?? false,
+      witnessSocket: options.witnessSocket,
     };
     const adminSocket = join(folder, 'admin.sock');
     const bootstrap = buildBootstrap({
@@ -272,13 +275,14 @@ export class DataPlane {
 
   /** Puts a changed configuration in force: first Envoy's clusters and secrets, then the workers, then routes. */
   async publish(changes: Partial<DataPlaneConfiguration>): Promise<OrderedResult> {
-    const { publisher, capabilities, sockets, port, withoutSnapshot } = this.#parts;
+    const { publisher, capabilities, sockets, port, withoutSnapshot, witnessSocket } = this.#parts;
     const next = { ...this.#configuration, ...changes };
     const snapshot = compile(next);
     const resources = buildXds(snapshot, {
       address: '127.0.0.1',
       port,
       processorSockets: sockets,
+      witnessSocket,
       capabilities,
       errorBodies: [
         errorBodies('messages', '/v1/messages'),
@@ -463,6 +467,7 @@ interface Parts {
   readonly server: AdsServer;
   readonly publisher: OrderedPublisher;
   readonly port: number;
+  readonly witnessSocket: string | undefined;
   readonly withoutSnapshot: boolean;
 }
 

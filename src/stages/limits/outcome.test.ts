@@ -30,7 +30,17 @@ function check(more: Partial<LimitCheck> = {}): LimitCheck {
   };
 }
 
-const BUDGET = check({ rule: 'b', label: 'team:usd/month', subject: 'red', unit: 'usd', limit: 5e9 });
+const BUDGET = check({
+  rule: 'b',
+  label: 'team:usd/month',
+  subject: 'red',
+  unit: 'usd',
+  limit: 5e9,
+  mode: 'hard',
+  fixed: 1e8,
+  perOutputToken: 1e6,
+});
+const DAY_MS = 86_400_000;
 
 function outcome(more: Partial<LimitOutcome> = {}): LimitOutcome {
   return { outcome: 'allowed', used: 6, held: 0, reserved: 1, resetMs: 11_001, ...more };
@@ -44,16 +54,17 @@ describe('limitTrace', () => {
       limitTrace(
         [check(), BUDGET, tokens],
         [outcome({ used: 7 }), spent, outcome({ outcome: 'would refuse', used: 12, held: 3 })],
+        100,
       ),
     ).toEqual([
       ['limit', 'r', 'ada', 'allowed', '7 of 10 requests in 1m'],
-      ['limit', 'b', 'red', 'refused', '$0.0021 of $5 used in month, $0.003 held, $0.001 reserved'],
+      ['limit', 'b', 'red', 'refused', '$0.0021 of $5 used in month, $0.003 held, $0.2 needed'],
       ['limit', 't', 'ada', 'would refuse', '12 of 500 tokens used in 1h, 3 held, 1 reserved'],
     ]);
   });
 
   it('bounds names of a caller’s making', () => {
-    const [line] = limitTrace([check({ subject: 'x'.repeat(500) })], [outcome()]);
+    const [line] = limitTrace([check({ subject: 'x'.repeat(500) })], [outcome()], 0);
     expect(line?.[2]).toHaveLength(128);
   });
 });
@@ -61,13 +72,14 @@ describe('limitTrace', () => {
 describe('limitRefusal', () => {
   it('is none where no rule refuses', () => {
     expect(
-      limitRefusal([check(), check()], [outcome(), outcome({ outcome: 'would refuse' })]),
+      limitRefusal([check(), check()], [outcome(), outcome({ outcome: 'would refuse' })], 0),
     ).toBeUndefined();
   });
 
   it('names the rule that takes longest to have room, when that is, and the numbers', () => {
     const refused = outcome({ outcome: 'refused', used: 10 });
-    const error = limitRefusal([check(), BUDGET], [refused, outcome({ outcome: 'refused', resetMs: 1 })]);
+    const soon = outcome({ outcome: 'refused', used: 5e9, resetMs: 1 });
+    const error = limitRefusal([check(), BUDGET], [refused, soon], 100);
     expect(error).toMatchObject({ code: 'rate_limited', status: 429, retryAfterSeconds: 12 });
     expect(error?.message).toBe(
       'The limit user:requests/1m (r) has no room for this request: 10 of 10 requests in 1m.',
@@ -78,10 +90,36 @@ describe('limitRefusal', () => {
     const error = limitRefusal(
       [BUDGET],
       [outcome({ outcome: 'refused', used: 5e9, reserved: 0, resetMs: 0 })],
+      100,
     );
     expect(error).toMatchObject({ code: 'budget_exhausted', status: 402, retryAfterSeconds: 1 });
-    expect(error?.message).toContain('team:usd/month (b)');
-    expect(error?.message).toContain('$5 of $5 used');
+    expect(error?.message).toBe(
+      'The budget team:usd/month (b) has no room for this request: $5 of $5 used in month, $0 held, $0.2 needed.',
+    );
+  });
+
+  it.each([
+    ['to ask for less', 100, { used: 4.85e9 }, 86_400, 'With at most 50 tokens of output there is room'],
+    ['to wait for open requests', 100, { used: 1e9, held: 3.95e9 }, 5, 'Open requests hold the rest'],
+    [
+      'that no period has room',
+      20_000,
+      { used: 4.99e9 },
+      undefined,
+      'No period has room for it: set a lower limit of output',
+    ],
+  ])('says %s, and when to try again', (_what, tokens, numbers, seconds, advice) => {
+    const refused = outcome({ outcome: 'refused', reserved: 0, resetMs: DAY_MS, ...numbers });
+    const error = limitRefusal([BUDGET], [refused], tokens);
+    expect(error?.retryAfterSeconds).toBe(seconds);
+    expect(error?.message).toContain(advice);
+  });
+
+  it('says where the prompt alone is too large', () => {
+    const refused = outcome({ outcome: 'refused', used: 0, reserved: 0, resetMs: DAY_MS });
+    const error = limitRefusal([check({ ...BUDGET, fixed: 6e9 })], [refused], 100);
+    expect(error).toMatchObject({ status: 402, retryAfterSeconds: undefined });
+    expect(error?.message).toContain('its prompt alone may take more than the whole limit');
   });
 
   it('tells of a cut that leaves too little', () => {

@@ -95,9 +95,7 @@ export function shortfallRefusal(
   outcomes: readonly LimitOutcome[],
 ): LimenError | undefined {
   const cut = decided(checks, outcomes).filter(({ outcome }) => outcome.outcome === 'cut');
-  const [worst] = cut
-    .map((one) => new Shortage(one, 0))
-    .sort((left, right) => right.waitMs - left.waitMs);
+  const [worst] = cut.map((one) => new Shortage(one, 0)).sort((left, right) => right.waitMs - left.waitMs);
   return worst?.toError();
 }
 

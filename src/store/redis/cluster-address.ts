@@ -1,8 +1,7 @@
 /** Where some nodes of a Redis Cluster are found, and how to log in to all of them. */
 export interface ClusterAddress {
   readonly hosts: readonly { readonly host: string; readonly port: number }[];
-  readonly username?: string | undefined;
-  readonly password?: string | undefined;
+  readonly login: { readonly username?: string; readonly password?: string };
   readonly tls: boolean;
 }
 
@@ -24,8 +23,10 @@ export function clusterOf(url: string): ClusterAddress | undefined {
       const { hostname, port } = new URL(node);
       return { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: port === '' ? DEFAULT_PORT : Number(port) };
     }),
-    ...(username === '' ? {} : { username: decodeURIComponent(username) }),
-    ...(password === '' ? {} : { password: decodeURIComponent(password) }),
+    login: {
+      ...(username === '' ? {} : { username: decodeURIComponent(username) }),
+      ...(password === '' ? {} : { password: decodeURIComponent(password) }),
+    },
     tls: scheme === 'rediss',
   };
 }

@@ -1,4 +1,4 @@
-import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { Cluster, Redis } from 'ioredis';
 import type { Logger } from '../../telemetry/logger.ts';
 import { clusterOf, type ClusterAddress } from './cluster-address.ts';
 
@@ -26,19 +26,24 @@ export interface RedisConnectionOptions {
  * A connection whose commands fail at once while the server is away (nothing is queued for later, nothing is
  * sent twice) and reconnects on its own, within a second of the server's return.
  */
-export function connectRedis(options: RedisConnectionOptions): RedisClient {
-  const nodes = clusterOf(options.url);
-  const redis =
-    nodes === undefined
-      ? new Redis(options.url, { ...commonOptions(options), retryStrategy: reconnectDelay })
-      : connectCluster(nodes, options);
+export function connectRedis(options: RedisConnectionOptions): Redis {
+  const redis = new Redis(options.url, { ...commonOptions(options), retryStrategy: reconnectDelay });
   logOutages(redis, options.logger);
   return redis;
 }
 
-function commonOptions(options: RedisConnectionOptions): RedisOptions {
+/** The same to a server or to a cluster, by the address. */
+export function connectRedisOrCluster(options: RedisConnectionOptions): RedisClient {
+  const address = clusterOf(options.url);
+  if (address === undefined) return connectRedis(options);
+  const cluster = connectCluster(address, options);
+  logOutages(cluster, options.logger);
+  return cluster;
+}
+
+function commonOptions({ commandTimeoutMs = COMMAND_TIMEOUT_MS, name = 'limen' }: RedisConnectionOptions) {
   return {
-    commandTimeout: options.commandTimeoutMs ?? COMMAND_TIMEOUT_MS,
+    commandTimeout: commandTimeoutMs,
     connectTimeout: 2000,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
@@ -46,8 +51,8 @@ function commonOptions(options: RedisConnectionOptions): RedisOptions {
     // After a failover this server may be a replica: whoever its name leads to now is asked instead.
     reconnectOnError: (error: Error) => /\bREADONLY\b/.test(error.message),
     // The replies of streams are maps in version 3 and lists in version 2.
-    protocol: 2,
-    connectionName: options.name ?? 'limen',
+    protocol: 2 as const,
+    connectionName: name,
   };
 }
 
@@ -56,11 +61,12 @@ function reconnectDelay(times: number): number {
 }
 
 /** Masters alone are asked; a command is sent again only where a node has refused it as another one's. */
-function connectCluster(nodes: ClusterAddress, options: RedisConnectionOptions): Cluster {
-  const { username, password, tls } = nodes;
-  return new Cluster([...nodes.hosts], {
-    redisOptions: { ...commonOptions(options), username, password, ...(tls ? { tls: {} } : {}) },
-    enableOfflineQueue: false,
+function connectCluster(address: ClusterAddress, options: RedisConnectionOptions): Cluster {
+  const { hosts, login, tls } = address;
+  const { enableOfflineQueue, ...redisOptions } = commonOptions(options);
+  return new Cluster([...hosts], {
+    redisOptions: { ...redisOptions, ...login, ...(tls ? { tls: {} } : {}) },
+    enableOfflineQueue,
     clusterRetryStrategy: reconnectDelay,
     retryDelayOnFailover: RETRY_DELAY_MS,
     retryDelayOnClusterDown: RETRY_DELAY_MS,

@@ -20,6 +20,8 @@ export interface LedgerKeys {
   /** Who moves shares of limits between domains, and the number of the last round; of the first domain alone. */
   readonly shareKeeper: string;
   readonly shareRounds: string;
+  /** Highest threshold that was told of the sum of a counter over all domains; of the first domain alone. */
+  readonly alerted: (counter: string) => string;
   /** Stream of thresholds that were crossed. */
   readonly alerts: string;
   /**
@@ -46,6 +48,7 @@ export function ledgerKeys(domain: string): LedgerKeys {
     counters: key('counters'),
     shareKeeper: key('share-keeper'),
     shareRounds: key('share-rounds'),
+    alerted: (counter) => key(`counters-alerted:${counter}`),
     alerts: key('limit-alerts'),
     settledOnce: key('settled-once'),
     batch: (worker) => key(`batch:${worker}`),

@@ -10,7 +10,7 @@ import type { Logger } from '../../telemetry/logger.ts';
 import type { RedisClient } from './connection.ts';
 import { ledgerKeys, STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
 import { ADMIT } from './ledger-scripts.ts';
-import { encodeChecks, holdsOf, readVerdicts } from './limit-codec.ts';
+import { encodeChecks, holdsOf, ONLY_DOMAIN, readVerdicts, type DomainPlace } from './limit-codec.ts';
 import { LEASE_MS, RedisOutbox, type OutboxObserver } from './outbox.ts';
 import { attemptItem, rowItem, type CircuitSettings } from './settlement-items.ts';
 
@@ -34,6 +34,8 @@ export interface RedisLedgerOptions {
   readonly circuitBreaker: () => CircuitSettings;
   /** Limit domain; `default` unless said otherwise. */
   readonly domain?: string;
+  /** Which of how many domains it is; the only one unless said otherwise. */
+  readonly place?: DomainPlace;
   /** How long an admitted or renewed request counts as alive. */
   readonly leaseMs?: number;
   /** Rows held while Redis is away; beyond, the oldest are dropped. About 1 KiB each. */
@@ -57,6 +59,7 @@ export class RedisLedger implements Ledger {
   readonly #observer: LedgerObserver;
   readonly #circuitBreaker: () => CircuitSettings;
   readonly #keys: LedgerKeys;
+  readonly #place: DomainPlace;
   readonly #maxOpenIntents: number;
   readonly #leaseMs: number;
   readonly #outbox: RedisOutbox;
@@ -69,6 +72,7 @@ export class RedisLedger implements Ledger {
     this.#observer = options.observer;
     this.#circuitBreaker = options.circuitBreaker;
     this.#keys = ledgerKeys(options.domain ?? 'default');
+    this.#place = options.place ?? ONLY_DOMAIN;
     this.#maxOpenIntents = options.maxOpenIntents ?? STREAM_LIMITS.intents;
     this.#leaseMs = options.leaseMs ?? LEASE_MS;
     this.#outbox = new RedisOutbox({ ...options, keys: this.#keys, leaseMs: this.#leaseMs });
@@ -123,7 +127,7 @@ export class RedisLedger implements Ledger {
       keep === undefined ? '' : Math.round(keep.ttlSeconds * 1000),
       keep?.value ?? '',
       this.#leaseMs,
-      encodeChecks(limits),
+      encodeChecks(limits, this.#place),
       Math.max(0, Math.ceil(outputTokens)),
       foundIsAnswer ? 1 : 0,
       this.#circuitBreaker().failures > 0 ? 1 : 0,
@@ -143,7 +147,7 @@ export class RedisLedger implements Ledger {
       intentId,
       open: openOf(waits, providers),
       limits: verdicts.map(({ outcome }) => outcome),
-      holds: holdsOf(request.limits, verdicts),
+      holds: holdsOf(request.limits, verdicts, this.#place),
       storeAway: full,
       ...(cut ? { outputTokens: Number(output) } : {}),
       ...(Buffer.isBuffer(found) ? { found } : {}),

@@ -35,11 +35,11 @@ return found`;
 
 function resetSource(clock: string): string {
   return `${clock}${LOOK('KEYS[1]')}${PAGES}
-local reset = 0
-local cursor = page(ARGV[1], ARGV[2], ARGV[3], ARGV[4], function(_, _, name)
+local reset = { '0' }
+reset[1] = page(ARGV[1], ARGV[2], ARGV[3], ARGV[4], function(_, _, name)
   local counter = look(name)
   if not counter.about then return end
-  if counter.settled + counter.overrun > 0 then reset = reset + 1 end
+  if counter.settled + counter.overrun > 0 then reset[#reset + 1] = name end
   local buckets = {}
   for slot = 0, counter.window > 0 and 60 or -1 do buckets[#buckets + 1] = slot end
   redis.call('HDEL', counter.key, 'overrun', 'alerted', unpack(buckets))
@@ -47,7 +47,7 @@ local cursor = page(ARGV[1], ARGV[2], ARGV[3], ARGV[4], function(_, _, name)
   local head = counter.window > 0 and math.floor(now / counter.length) or 0
   redis.call('HSET', counter.key, 'settled', 0, 'head', head)
 end)
-return { cursor, reset }`;
+return reset`;
 }
 
 /**
@@ -60,7 +60,7 @@ export function createLimitBookScripts(clock = NOW) {
   return {
     /** Then of each counter rule, subject, unit, limit, used, reserved, overrun, start and end of its span, name. */
     usage: new RedisScript(usageSource(clock)),
-    /** Then how many counters had something to forget. */
+    /** Then the names of the counters that had something to forget. */
     reset: new RedisScript(resetSource(clock)),
   };
 }

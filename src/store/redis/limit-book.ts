@@ -8,15 +8,18 @@ import { SEPARATOR, whoOf } from './limit-codec.ts';
 const PAGE = 500;
 const UNITS: readonly LimitUnit[] = ['requests', 'tokens', 'usd'];
 
-/** The counters in Redis as admins see them. */
+/** Between domain and id of an alert. */
+const OF_DOMAIN = '@';
+
+/** The counters in Redis as admins see them: each as the sum over all limit domains. */
 export class RedisLimitBook implements LimitBook {
   readonly #redis: RedisClient;
-  readonly #keys: LedgerKeys;
+  readonly #domains: ReadonlyMap<string, LedgerKeys>;
 
-  /** @param domain limit domain; `default` unless said otherwise */
-  constructor(redis: RedisClient, domain = 'default') {
+  /** @param domains limit domains; `default` alone unless said otherwise */
+  constructor(redis: RedisClient, domains: string | readonly string[] = 'default') {
     this.#redis = redis;
-    this.#keys = ledgerKeys(domain);
+    this.#domains = new Map([domains].flat().map((domain) => [domain, ledgerKeys(domain)]));
   }
 
   async usage({
@@ -24,53 +27,101 @@ export class RedisLimitBook implements LimitBook {
     subject = '',
     limit,
   }: Parameters<LimitBook['usage']>[0]): Promise<readonly LimitUsage[]> {
+    const counters = new Map<string, LimitUsage>();
+    for (const keys of this.#domains.values()) {
+      const found = await this.#usageOf(keys, rule, subject, limit);
+      for (const [name, usage] of found) counters.set(name, sumOf(counters.get(name), usage));
+    }
+    return [...counters.values()].slice(0, limit);
+  }
+
+  async #usageOf(
+    keys: LedgerKeys,
+    rule: string,
+    subject: string,
+    limit: number,
+  ): Promise<ReadonlyMap<string, LimitUsage>> {
     // A page may come twice where the index grows meanwhile.
     const found = new Map<string, LimitUsage>();
     let cursor: string | undefined;
     while (cursor !== '0' && found.size < limit) {
-      const reply = list(await this.#page(LIMIT_USAGE, cursor, rule, subject));
+      const reply = list(await this.#page(LIMIT_USAGE, keys, cursor, rule, subject));
       cursor = text(reply[0]) || '0';
       for (const one of reply.slice(1)) {
         const fields = list(one);
         found.set(text(fields[9]), usageOf(fields));
       }
     }
-    return [...found.values()].slice(0, limit);
+    return found;
   }
 
   async reset(rule: string, subject: string): Promise<number> {
     // Nobody means everything by naming nothing.
     if (rule === '') return 0;
-    let counters = 0;
-    let cursor: string | undefined;
-    while (cursor !== '0') {
-      const reply = list(await this.#page(LIMIT_RESET, cursor, rule, subject));
-      cursor = text(reply[0]) || '0';
-      counters += Number(reply[1] ?? 0);
+    const names = new Set<string>();
+    for (const keys of this.#domains.values()) {
+      let cursor: string | undefined;
+      while (cursor !== '0') {
+        const reply = list(await this.#page(LIMIT_RESET, keys, cursor, rule, subject));
+        cursor = text(reply[0]) || '0';
+        for (const name of reply.slice(1)) names.add(text(name));
+      }
     }
-    return counters;
+    await this.#forgetAlerts(names);
+    return names.size;
+  }
+
+  /** What was told of sums is in the first of several domains. */
+  async #forgetAlerts(names: ReadonlySet<string>): Promise<void> {
+    const [first] = this.#domains.values();
+    if (first === undefined || this.#domains.size === 1) return;
+    for (const name of names) await this.#redis.del(first.alerted(name));
   }
 
   #page(
     script: typeof LIMIT_USAGE,
+    keys: LedgerKeys,
     cursor: string | undefined,
     rule: string,
     subject: string,
   ): Promise<unknown> {
     const [itsRule = '', itsSubject = ''] = whoOf({ rule, subject }).split(SEPARATOR);
-    return script.run(this.#redis, [this.#keys.counters], [cursor ?? '0', PAGE, itsRule, itsSubject]);
+    return script.run(this.#redis, [keys.counters], [cursor ?? '0', PAGE, itsRule, itsSubject]);
   }
 
   async alerts(limit: number): Promise<readonly { readonly id: string; readonly alert: LimitAlert }[]> {
-    const entries = await this.#redis.xrange(this.#keys.alerts, '-', '+', 'COUNT', limit);
-    return entries.map(([id, fields]) => ({ id, alert: alertOf(fields) }));
+    const found: { readonly id: string; readonly alert: LimitAlert }[] = [];
+    for (const [domain, keys] of this.#domains) {
+      const entries = await this.#redis.xrange(keys.alerts, '-', '+', 'COUNT', limit);
+      found.push(
+        ...entries.map(([id, fields]) => ({ id: `${id}${OF_DOMAIN}${domain}`, alert: alertOf(fields) })),
+      );
+    }
+    return found.slice(0, limit);
   }
 
   async acknowledge(ids: readonly string[]): Promise<void> {
-    for (let from = 0; from < ids.length; from += PAGE) {
-      await this.#redis.xdel(this.#keys.alerts, ...ids.slice(from, from + PAGE));
+    for (const [domain, keys] of this.#domains) {
+      const suffix = `${OF_DOMAIN}${domain}`;
+      const own = ids.filter((id) => id.endsWith(suffix)).map((id) => id.slice(0, -suffix.length));
+      for (let from = 0; from < own.length; from += PAGE) {
+        await this.#redis.xdel(keys.alerts, ...own.slice(from, from + PAGE));
+      }
     }
   }
+}
+
+/** A counter that several domains have. */
+function sumOf(one: LimitUsage | undefined, other: LimitUsage): LimitUsage {
+  if (one === undefined) return other;
+  return {
+    ...other,
+    used: one.used + other.used,
+    reserved: one.reserved + other.reserved,
+    overrun: one.overrun + other.overrun,
+    periodStart: Math.min(one.periodStart, other.periodStart),
+    resetsAt: Math.max(one.resetsAt, other.resetsAt),
+  };
 }
 
 function list(value: unknown): readonly unknown[] {

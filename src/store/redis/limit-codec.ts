@@ -35,7 +35,7 @@ export interface DomainPlace {
   readonly count: number;
 }
 
-const ONLY_DOMAIN: DomainPlace = { index: 0, count: 1 };
+export const ONLY_DOMAIN: DomainPlace = { index: 0, count: 1 };
 
 function isShared({ oneTenant }: LimitCheck, { count }: DomainPlace): boolean {
   return count > 1 && oneTenant !== true;

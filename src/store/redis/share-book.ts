@@ -85,10 +85,10 @@ export class RedisShareBook implements ShareBook {
   }
 
   async alert(ask: ShareAsk, used: number): Promise<void> {
-    const { counters, alerts } = this.#at(0).keys;
+    const { alerted, alerts } = this.#at(0).keys;
     const { counter, unit, limit, ends } = ask;
-    const args = [counter, whoOf(ask), unit, used, limit, ends, ...ask.alerts];
-    await this.#scripts.alert.run(this.#redis, [counters, alerts], args);
+    const args = [whoOf(ask), unit, used, limit, ends, ...ask.alerts];
+    await this.#scripts.alert.run(this.#redis, [alerted(counter), alerts], args);
   }
 
   #at(domain: number): Domain {

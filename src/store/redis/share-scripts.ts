@@ -50,20 +50,19 @@ return shares`;
 }
 
 /**
- * Tells of a threshold once. KEYS: counters, alerts. ARGV: counter, rule and subject, unit, used, limit, end of the
+ * Tells of a threshold once. KEYS: what was told, alerts. ARGV: rule and subject, unit, used, limit, end of the
  * period, thresholds, ascending. An alert stays known for as long as its counter may.
  */
 function alertSource(clock: string): string {
   return `${clock}
-local key = KEYS[1] .. '-alerted:' .. ARGV[1]
-local told = tonumber(redis.call('GET', key) or 0)
-for index = 7, #ARGV do
+local told = tonumber(redis.call('GET', KEYS[1]) or 0)
+for index = 6, #ARGV do
   local percent = tonumber(ARGV[index])
-  if percent > told and ARGV[4] * 100 >= percent * ARGV[5] then
+  if percent > told and ARGV[3] * 100 >= percent * ARGV[4] then
     told = percent
-    redis.call('SET', key, percent, 'PX', string.format('%.0f', math.max(1000, ARGV[6] - now + 86400000)))
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10000, '*', 'who', ARGV[2], 'unit', ARGV[3], 'percent', percent,
-      'used', ARGV[4], 'limit', ARGV[5], 'time', now, 'ends', ARGV[6])
+    redis.call('SET', KEYS[1], percent, 'PX', string.format('%.0f', math.max(1000, ARGV[5] - now + 86400000)))
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10000, '*', 'who', ARGV[1], 'unit', ARGV[2], 'percent', percent,
+      'used', ARGV[3], 'limit', ARGV[4], 'time', now, 'ends', ARGV[5])
   end
 end
 return told`;

@@ -1,0 +1,207 @@
+import { domainOf } from '../../core/domains.ts';
+import type {
+  Admission,
+  AdmitRequest,
+  ChargedAttempt,
+  CircuitBook,
+  CircuitStatus,
+  GatewayLogRow,
+  IntentBook,
+  KeptAnswers,
+  Ledger,
+  LedgerSettlement,
+  OpenIntent,
+  RecoveryBook,
+} from '../../core/ledger.ts';
+
+/** What each limit domain has, by its name, in the order of the setting: at least one. */
+export type ByDomain<One> = ReadonlyMap<string, One>;
+
+/** Between the id of an intent and its domain. */
+const OF_DOMAIN = '@';
+
+/** An intent id that tells its domain. */
+function qualified(intentId: string, domain: string): string {
+  return intentId === '' ? '' : `${intentId}${OF_DOMAIN}${domain}`;
+}
+
+/** An intent of no domain that is known was written when there was but one, which is the first now. */
+function partsOf<One>(domains: ByDomain<One>, intentId: string): { readonly domain: string; readonly id: string } {
+  const [id = '', domain = ''] = intentId.split(OF_DOMAIN);
+  return { id, domain: domains.has(domain) ? domain : firstOf(domains) };
+}
+
+function firstOf<One>(domains: ByDomain<One>): string {
+  const [first = ''] = domains.keys();
+  return first;
+}
+
+function at<One>(domains: ByDomain<One>, domain: string): One {
+  const found = domains.get(domain);
+  if (found === undefined) throw new RangeError(`there is no limit domain '${domain}'`);
+  return found;
+}
+
+/** The ledger of one worker over several limit domains: each request has all that is its own in its tenant's. */
+export class DomainLedger implements Ledger {
+  readonly #domains: ByDomain<Ledger>;
+  readonly #names: readonly string[];
+
+  constructor(domains: ByDomain<Ledger>) {
+    this.#domains = domains;
+    this.#names = [...domains.keys()];
+  }
+
+  async admit(request: AdmitRequest): Promise<Admission> {
+    const domain = domainOf(this.#names, request.intent.tenant);
+    const admission = await at(this.#domains, domain).admit(request);
+    return { ...admission, intentId: qualified(admission.intentId, domain) };
+  }
+
+  settle(settlement: LedgerSettlement): void {
+    const { intentId, row } = settlement;
+    if (intentId === '') {
+      at(this.#domains, domainOf(this.#names, row.tenant)).settle(settlement);
+      return;
+    }
+    const { domain, id } = partsOf(this.#domains, intentId);
+    at(this.#domains, domain).settle({ ...settlement, intentId: id });
+  }
+
+  recordAttempts(attempts: readonly ChargedAttempt[]): void {
+    for (const attempt of attempts) {
+      const { domain, id } = partsOf(this.#domains, attempt.intentId);
+      at(this.#domains, domain).recordAttempts([{ ...attempt, intentId: id }]);
+    }
+  }
+
+  renew(intentIds: readonly string[]): void {
+    for (const intentId of intentIds) {
+      const { domain, id } = partsOf(this.#domains, intentId);
+      at(this.#domains, domain).renew([id]);
+    }
+  }
+}
+
+/** Keeps answers where the admissions of their tenant look for them. */
+export class DomainKeptAnswers implements KeptAnswers {
+  readonly #domains: ByDomain<KeptAnswers>;
+  readonly #names: readonly string[];
+
+  constructor(domains: ByDomain<KeptAnswers>) {
+    this.#domains = domains;
+    this.#names = [...domains.keys()];
+  }
+
+  put(key: string, value: Buffer, ttlSeconds: number, after?: string, tenant = ''): void {
+    at(this.#domains, domainOf(this.#names, tenant)).put(key, value, ttlSeconds, after);
+  }
+}
+
+/** The open intents of all limit domains; who reconciles the first one reconciles all. */
+export class DomainIntentBook implements IntentBook {
+  readonly #domains: ByDomain<IntentBook>;
+
+  constructor(domains: ByDomain<IntentBook>) {
+    this.#domains = domains;
+  }
+
+  async lapsed(leaseMs: number, limit: number): Promise<readonly OpenIntent[]> {
+    const found: OpenIntent[] = [];
+    for (const [domain, book] of this.#domains) {
+      const some = found.length < limit ? await book.lapsed(leaseMs, limit - found.length) : [];
+      found.push(...some.map((intent) => ({ ...intent, intentId: qualified(intent.intentId, domain) })));
+    }
+    return found;
+  }
+
+  async close(
+    closings: readonly { readonly intentId: string; readonly row: GatewayLogRow }[],
+    leaseMs: number,
+  ): Promise<number> {
+    let closed = 0;
+    for (const [domain, book] of this.#domains) {
+      const own = closings.flatMap(({ intentId, row }) => {
+        const { domain: its, id } = partsOf(this.#domains, intentId);
+        return its === domain ? [{ intentId: id, row }] : [];
+      });
+      if (own.length > 0) closed += await book.close(own, leaseMs);
+    }
+    return closed;
+  }
+
+  async backlog(): Promise<{ readonly intents: number; readonly rows: number }> {
+    const all = await Promise.all([...this.#domains.values()].map((book) => book.backlog()));
+    return {
+      intents: all.reduce((sum, { intents }) => sum + intents, 0),
+      rows: all.reduce((sum, { rows }) => sum + rows, 0),
+    };
+  }
+
+  lead(holdMs: number): Promise<boolean> {
+    return at(this.#domains, firstOf(this.#domains)).lead(holdMs);
+  }
+}
+
+/** Settles what no worker has settled, in all limit domains. */
+export class DomainRecoveryBook implements RecoveryBook {
+  readonly #domains: ByDomain<RecoveryBook>;
+
+  constructor(domains: ByDomain<RecoveryBook>) {
+    this.#domains = domains;
+  }
+
+  async open(after: string, limit: number): Promise<readonly OpenIntent[]> {
+    const names = [...this.#domains.keys()];
+    const last = partsOf(this.#domains, after);
+    const found: OpenIntent[] = [];
+    for (const domain of names.slice(names.indexOf(last.domain))) {
+      const from = domain === last.domain ? last.id : '';
+      const some =
+        found.length < limit ? await at(this.#domains, domain).open(from, limit - found.length) : [];
+      found.push(...some.map((intent) => ({ ...intent, intentId: qualified(intent.intentId, domain) })));
+    }
+    return found;
+  }
+
+  async settle(
+    attempts: readonly ChargedAttempt[],
+    settlements: readonly LedgerSettlement[],
+  ): Promise<number> {
+    const own = <One extends { readonly intentId: string }>(all: readonly One[], domain: string): One[] =>
+      all.flatMap((one) => {
+        const { domain: its, id } = partsOf(this.#domains, one.intentId);
+        return its === domain ? [{ ...one, intentId: id }] : [];
+      });
+    let settled = 0;
+    for (const [domain, book] of this.#domains) {
+      const [tries, ends] = [own(attempts, domain), own(settlements, domain)];
+      if (tries.length + ends.length > 0) settled += await book.settle(tries, ends);
+    }
+    return settled;
+  }
+}
+
+/** Each limit domain learns by itself; of a provider the worst of its circuits is told. */
+export class DomainCircuitBook implements CircuitBook {
+  readonly #books: readonly CircuitBook[];
+
+  constructor(books: readonly CircuitBook[]) {
+    this.#books = books;
+  }
+
+  async circuits(): Promise<readonly CircuitStatus[]> {
+    const all = (await Promise.all(this.#books.map((book) => book.circuits()))).flat();
+    const worst = Map.groupBy(all, ({ provider }) => provider);
+    return [...worst.values()]
+      .flatMap((circuits) => circuits.sort((left, right) => badness(right) - badness(left)).slice(0, 1))
+      .sort((left, right) => (left.provider < right.provider ? -1 : 1));
+  }
+}
+
+const STATES: readonly CircuitStatus['state'][] = ['closed', 'probing', 'open'];
+
+/** By its state, then by the time that it takes. */
+function badness({ state, retryInSeconds, failures }: CircuitStatus): number {
+  return STATES.indexOf(state) * 1e9 + retryInSeconds * 1000 + Math.min(failures, 999);
+}
