@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { LimenError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
@@ -66,17 +67,32 @@ export const CSRF_HEADER = 'x-limen-csrf';
 const READING = new Set(['GET', 'HEAD', 'OPTIONS']);
 const LONGEST_CREDENTIAL = 16_384;
 const WRONG_CREDENTIALS = { most: 20, windowMs: 60_000, mostAddresses: 10_000 } as const;
+/** Credentials that were good lately, each with its address: nobody else's wrong ones keep them out. */
+const MOST_KNOWN = 10_000;
 const SESSION_ID = /^[A-Za-z0-9_-]{43}$/;
 
 export function createAuthentication(options: AuthenticationOptions): Authentication {
   const isAdminToken = createTokenCheck(options.token);
-  const attempts = new Attempts({ ...WRONG_CREDENTIALS, now: options.now });
+  const wrong = () => new Attempts({ ...WRONG_CREDENTIALS, now: options.now });
+  // Apart: a page that goes on asking with a session that has ended must not stop anybody from signing in.
+  const attemptsBy = { bearer: wrong(), cookie: wrong() };
+  const known = new Known();
   const sessions = options.sessions && new Sessions(options.sessions, options.now);
 
-  /** Runs a check; one that fails counts against the address, and too many close it for a while. */
-  const guarded = async <T>(address: string | undefined, check: () => Promise<T>): Promise<T> => {
-    const wait = address === undefined ? 0 : attempts.wait(address);
-    if (wait > 0) {
+  /**
+   * Runs a check; one that fails counts against the address, and too many close it for a while: but not to a credential
+   * that was good there before, so that nobody who shares an address (a proxy, an office) can keep others out.
+   */
+  const guarded = async <T>(
+    by: keyof typeof attemptsBy,
+    address: string | undefined,
+    credential: string,
+    check: () => Promise<T>,
+  ): Promise<T> => {
+    if (address === undefined) return check();
+    const attempts = attemptsBy[by];
+    const wait = attempts.wait(address);
+    if (wait > 0 && !known.has(address, credential)) {
       throw new AdminError(
         'too_many_requests',
         `Too many wrong credentials came from this address: try again in ${wait} seconds.`,
@@ -84,10 +100,14 @@ export function createAuthentication(options: AuthenticationOptions): Authentica
       );
     }
     try {
-      return await check();
+      const result = await check();
+      known.add(address, credential);
+      return result;
     } catch (error) {
-      if (address !== undefined && error instanceof AdminError && error.code === 'unauthorized')
+      if (error instanceof AdminError && error.code === 'unauthorized') {
+        known.remove(address, credential);
         attempts.count(address);
+      }
       throw error;
     }
   };
@@ -118,33 +138,66 @@ export function createAuthentication(options: AuthenticationOptions): Authentica
   };
 
   return {
-    authenticate: (asking) =>
-      guarded(asking.address, async () => {
-        const credential = bearerOf(asking.headers);
-        if (credential !== undefined) return callerWith(credential);
-        const id = sessionIdOf(asking.headers);
-        if (id === undefined) throw refused();
-        return (await byCookie(asking, id)).caller;
-      }),
+    authenticate: async (asking) => {
+      const { headers, address } = asking;
+      const credential = bearerOf(headers);
+      if (credential !== undefined)
+        return guarded('bearer', address, credential, () => callerWith(credential));
+      // Without any there is nothing to guess, and any page that a browser shows can make it ask like that.
+      const id = sessionIdOf(headers);
+      if (id === undefined) throw refused();
+      return (await guarded('cookie', address, id, () => byCookie(asking, id))).caller;
+    },
 
     signIn: async (asking) => {
-      const credential = bearerOf(asking.headers);
+      const { headers, address } = asking;
+      const credential = bearerOf(headers);
       if (credential === undefined)
         throw new AdminError('invalid_request', 'A session begins with a bearer credential.');
       if (sessions === undefined)
         throw new AdminError('unavailable', 'Sessions are not to be had on this gateway.');
-      const caller = await guarded(asking.address, () => callerWith(credential));
-      return { caller, session: await sessions.create(credential, asking.address ?? '') };
+      const caller = await guarded('bearer', address, credential, () => callerWith(credential));
+      const session = await sessions.create(credential, address ?? '');
+      if (address !== undefined) known.add(address, session.id);
+      return { caller, session };
     },
 
-    session: (asking) => guarded(asking.address, () => byCookie(asking, requiredSessionId(asking))),
+    session: async (asking) => {
+      const id = requiredSessionId(asking);
+      return guarded('cookie', asking.address, id, () => byCookie(asking, id));
+    },
 
     signOut: async (asking) => {
       const id = requiredSessionId(asking);
-      await guarded(asking.address, () => byCookie(asking, id));
+      await guarded('cookie', asking.address, id, () => byCookie(asking, id));
       await sessions?.end(id);
     },
   };
+}
+
+/** What was good at which address, as hashes; of more than it holds, what was used first is forgotten. */
+class Known {
+  readonly #names = new Set<string>();
+
+  has(address: string, credential: string): boolean {
+    return this.#names.has(nameOf(address, credential));
+  }
+
+  add(address: string, credential: string): void {
+    const name = nameOf(address, credential);
+    this.#names.delete(name);
+    this.#names.add(name);
+    const [oldest] = this.#names;
+    if (this.#names.size > MOST_KNOWN && oldest !== undefined) this.#names.delete(oldest);
+  }
+
+  remove(address: string, credential: string): void {
+    this.#names.delete(nameOf(address, credential));
+  }
+}
+
+function nameOf(address: string, credential: string): string {
+  return createHash('sha256').update(`${address}\n${credential}`).digest('base64');
 }
 
 function refused(): AdminError {

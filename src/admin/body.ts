@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { z } from 'zod';
 import { formatPath } from '../config/load/issue.ts';
+import { hasEachMemberOnce } from '../tokens/strict-json.ts';
 import { AdminError } from './errors.ts';
 
 /** Thousands of resources fit; more is no request that a person makes. */
@@ -32,12 +33,15 @@ export async function readBody(
   }
   const text = await readText(request, largestBytes);
   if (type === 'form') return singly(new URLSearchParams(text), 'body');
+  let body: unknown;
   try {
-    const body: unknown = JSON.parse(text);
-    return body;
+    body = JSON.parse(text);
   } catch {
     throw new AdminError('invalid_request', 'The body is not valid JSON.');
   }
+  if (!hasEachMemberOnce(text, body))
+    throw new AdminError('invalid_request', 'A member stands twice in an object of the body.');
+  return body;
 }
 
 async function readText(request: IncomingMessage, largestBytes: number): Promise<string> {
@@ -69,12 +73,26 @@ export function singly(parameters: URLSearchParams, place: string): Record<strin
   return Object.fromEntries(entries);
 }
 
+/** Whether a string or a member's name in it has what Postgres takes in no text; without recursion, as depth is the sender's. */
+function holdsNul(input: unknown): boolean {
+  const open: unknown[] = [input];
+  while (open.length > 0) {
+    const value = open.pop();
+    if (typeof value === 'string' && value.includes('\0')) return true;
+    if (typeof value !== 'object' || value === null) continue;
+    for (const [name, inner] of Object.entries(value)) open.push(name, inner);
+  }
+  return false;
+}
+
 /**
  * Checks input of a request against its schema.
  *
  * @throws AdminError invalid_request with `{path, message}` of each field that is wrong
  */
 export function parseInput<Schema extends z.ZodType>(schema: Schema, input: unknown): z.output<Schema> {
+  if (holdsNul(input))
+    throw new AdminError('invalid_request', 'The request holds the character U+0000, which no text has.');
   const result = schema.safeParse(input);
   if (result.success) return result.data;
   const details = result.error.issues.map(({ path, message }) => ({ path: formatPath(path), message }));

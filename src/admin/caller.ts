@@ -14,6 +14,9 @@ export interface Caller {
   readonly permissions: ReadonlySet<Permission>;
   /** Teams whose keys and members the caller manages beyond what its permissions allow. */
   readonly managedTeams: readonly string[];
+  /** Patterns that bound the key with which it asks; absent: none beyond its roles'. */
+  readonly models?: readonly string[] | undefined;
+  readonly tools?: readonly string[] | undefined;
 }
 
 /** Nobody in particular: what public routes see. */
@@ -32,7 +35,7 @@ export const ADMIN_TOKEN_CALLER: Caller = {
  * @throws AdminError forbidden for a key that is not for the admin API
  */
 export function callerOf(principal: Principal, snapshot: Snapshot): Caller {
-  const { user, keyId, kind } = principal;
+  const { user, keyId, kind, models, tools } = principal;
   if (!principal.surfaces.includes('admin')) {
     throw new AdminError(
       'forbidden',
@@ -51,6 +54,8 @@ export function callerOf(principal: Principal, snapshot: Snapshot): Caller {
     managedTeams: Object.values(snapshot.teams)
       .filter(({ managers }) => manages && managers.includes(user))
       .map(({ name }) => name),
+    models,
+    tools,
   };
 }
 

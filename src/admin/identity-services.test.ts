@@ -7,7 +7,7 @@ import { createUserStore } from '../store/postgres/repositories/users.ts';
 import { createVirtualKeyStore } from '../store/postgres/repositories/virtual-keys.ts';
 import type { AdminEvent } from './admin-event.ts';
 import type { Caller } from './caller.ts';
-import { createKeySchema, listKeysSchema } from './contract.ts';
+import { createKeySchema, editUserSchema, listKeysSchema, userIdSchema } from './contract.ts';
 import { AdminError } from './errors.ts';
 import { createKeyService, type KeyService } from './key-service.ts';
 import { createRevocationService, type RevocationService } from './revocation-service.ts';
@@ -31,6 +31,7 @@ const rights: Rights = {
   ofUser: ({ roles }) => (roles.includes('admin') ? PERMISSIONS : ['models:use']),
   ofKey: ({ user, surfaces }) =>
     user === 'boss' && surfaces?.includes('admin') === true ? PERMISSIONS : ['models:use'],
+  reachesNoFurther: () => true,
 };
 
 beforeAll(async () => {
@@ -171,6 +172,49 @@ describe('virtual keys', () => {
     expect(await codeOf(keys.rotate(id, { graceSeconds: 0 }, writer))).toBe('forbidden');
     expect(await keys.remove(id, writer)).toMatchObject({ status: 'deleted' });
     expect(await codeOf(keys.restore(id, writer))).toBe('forbidden');
+  });
+});
+
+describe('a name', () => {
+  it.each(['a\nb', 'a\u0000', '\u001b[2J', 'a\u0085'])('has no control character: %j', (user) => {
+    expect(createKeySchema.safeParse({ user }).success).toBe(false);
+    expect(editUserSchema.safeParse({ groups: [user] }).success).toBe(false);
+    expect(userIdSchema.safeParse({ id: user }).success).toBe(false);
+    expect(createKeySchema.safeParse({ user: 'Ädä 😀' }).success).toBe(true);
+  });
+});
+
+describe('a key that makes keys', () => {
+  it('makes none for other models or tools than its own', async () => {
+    const bound: Caller = { ...DEVELOPER, models: ['gpt-*', 'mini'], tools: ['github__*'] };
+    const tools = ['github__read'];
+    const make = (models?: string[], more?: string[]) =>
+      codeOf(keys.create({ user: 'ada', models, tools: more }, bound));
+    expect(await make(['gpt-4*', 'mini'], tools)).toBe('done');
+    expect(await make(undefined, tools)).toBe('forbidden');
+    expect(await make(['gpt-4', '*'], tools)).toBe('forbidden');
+    expect(await make(['gpt*'], tools)).toBe('forbidden');
+    expect(await make(['mini'])).toBe('forbidden');
+    const { id } = await keys.create({ user: 'ada' }, DEVELOPER);
+    expect(await codeOf(keys.rotate(id, { graceSeconds: 0 }, bound))).toBe('forbidden');
+    const narrow = await keys.create({ user: 'ada', models: ['mini'], tools }, bound);
+    expect(await codeOf(keys.update(narrow.id, { models: null }, bound))).toBe('forbidden');
+  });
+
+  it('makes none of somebody else for the admin API that would grow with what they may do', async () => {
+    const most = caller(
+      'writer',
+      PERMISSIONS.filter((permission) => permission !== 'roles:write'),
+    );
+    const surfaces = ['admin' as const];
+    expect(await codeOf(keys.create({ user: 'bob', surfaces }, most))).toBe('forbidden');
+    expect(await codeOf(keys.create({ user: 'bob', surfaces, permissions: ['keys:read'] }, most))).toBe(
+      'done',
+    );
+    expect(await codeOf(keys.create({ user: 'writer', surfaces }, most))).toBe('done');
+    expect(await codeOf(keys.create({ user: 'bob' }, most))).toBe('done');
+    const { id } = await keys.create({ user: 'bob', surfaces }, ROOT);
+    expect(await codeOf(keys.rotate(id, { graceSeconds: 0 }, most))).toBe('forbidden');
   });
 });
 

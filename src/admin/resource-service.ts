@@ -29,20 +29,23 @@ export interface ResourceService {
   /**
    * Creates and changes resources, all or none.
    *
-   * @param inputs parsed YAML or JSON; anything
+   * @param inputs parsed YAML or JSON, anything; or what makes them of what is in force, again where another change came
+   *   between
    * @throws AdminError invalid_configuration with every ApplyIssue, read_only, conflict
    */
-  apply(inputs: readonly unknown[], change: ChangeRequest): Promise<ApplyResult>;
+  apply(inputs: Inputs, change: ChangeRequest): Promise<ApplyResult>;
   /** @throws AdminError not_found, read_only, or invalid_configuration where others refer to it */
-  remove(kind: string, name: string, change: Omit<ChangeRequest, 'review'>): Promise<ApplyResult>;
+  remove(kind: string, name: string, change: ChangeRequest): Promise<ApplyResult>;
 }
+
+type Inputs = readonly unknown[] | ((inForce: readonly Resource[]) => readonly unknown[]);
 
 /** How, and by whom. */
 export interface ChangeRequest {
   readonly dryRun: boolean;
   readonly actor: string;
-  /** Throws where who asks may not put these into force. */
-  readonly review: (resources: readonly Resource[]) => void;
+  /** Throws where who asks may not put these into force, or not take these out of it: what is changed is in both. */
+  readonly review: (resources: readonly Resource[], before: readonly Resource[]) => void;
 }
 
 /** How often a change is tried again that another one overtook. */
@@ -103,9 +106,15 @@ export function createResourceService(options: ResourceServiceOptions): Resource
     apply: (inputs, { dryRun, actor, review }) =>
       carryOut(
         (now) => {
-          const resources = checkInputs(inputs, now);
-          review(resources);
+          const present = mergeSources({ ...now.others, database: now.opened }).resources.map(
+            ({ resource }) => resource,
+          );
+          const resources = checkInputs(typeof inputs === 'function' ? inputs(present) : inputs, now);
           const replaced = new Set(resources.map(resourceId));
+          review(
+            resources,
+            present.filter((resource) => replaced.has(resourceId(resource))),
+          );
           const database = [
             ...now.opened.filter(({ resource }) => !replaced.has(resourceId(resource))),
             ...resources.map((resource): SourcedResource => ({
@@ -120,7 +129,7 @@ export function createResourceService(options: ResourceServiceOptions): Resource
         actor,
       ),
 
-    remove: (kind, name, { dryRun, actor }) =>
+    remove: (kind, name, { dryRun, actor, review }) =>
       carryOut(
         (now) => {
           const id = `${kind}/${name}`;
@@ -138,6 +147,11 @@ export function createResourceService(options: ResourceServiceOptions): Resource
               `There is no ${id}${nearest ? `; did you mean ${nearest}?` : '.'}`,
             );
           }
+          const before = now.opened.filter(({ resource }) => resourceId(resource) === id);
+          review(
+            [],
+            before.map(({ resource }) => resource),
+          );
           refuseNewIssues(
             now,
             now.opened.filter(({ resource }) => resourceId(resource) !== id),

@@ -195,8 +195,12 @@ export function findRoute(routes: readonly Route[], method: string, path: string
   const match = matches.find(({ route }) => route.method === wanted);
   if (match) return match;
   if (matches.length === 0) throw new AdminError('not_found', 'There is nothing at this path.');
-  const allowed = matches.map(({ route }) => route.method).join(', ');
-  throw new AdminError('method_not_allowed', `${method} is not possible here; allowed: ${allowed}.`);
+  const allowedMethods = [...new Set(matches.map(({ route }) => route.method))];
+  throw new AdminError(
+    'method_not_allowed',
+    `${method} is not possible here; allowed: ${allowedMethods.join(', ')}.`,
+    { allowedMethods },
+  );
 }
 
 function matchPath(pattern: string, segments: readonly string[]): Record<string, string> | undefined {

@@ -52,7 +52,7 @@ export function adminRoutes(services: AdminServices, authentication: Authenticat
     ...systemRoutes(services.status, services.metrics),
     ...keyRoutes(services.keys),
     ...requestRoutes(services.requests),
-    ...userRoutes(services.users),
+    ...userRoutes(services.users, services.inForce),
     ...revocationRoutes(services.revocations),
     ...eventRoutes(services.events),
     ...crossAppRoutes({

@@ -51,9 +51,9 @@ export function createAdminServer(options: AdminServerOptions): AdminServer {
   const routes = adminRoutes(options, authentication);
 
   const answer = async (request: IncomingMessage): Promise<Reply> => {
-    const url = new URL(request.url ?? '/', 'http://admin');
+    const { path, query } = targetOf(request.url ?? '/');
     const asking = askingOf(request);
-    const match = matchOrError(request.method ?? 'GET', url.pathname);
+    const match = matchOrError(request.method ?? 'GET', path);
     // Before anything else, so that a stranger does not learn which paths there are.
     const isPublic = 'route' in match && match.route.permission === 'public';
     const caller = isPublic ? NOBODY : await authentication.authenticate(asking);
@@ -63,7 +63,7 @@ export function createAdminServer(options: AdminServerOptions): AdminServer {
     try {
       return await route.answer({
         params,
-        query: url.searchParams,
+        query,
         readBody: (type, largestBytes) => readBody(request, type, largestBytes),
         caller,
         asking,
@@ -137,11 +137,21 @@ function toAdminError(error: unknown): AdminError {
 function errorReply(error: AdminError): Reply {
   const { code, message, details } = error;
   const wait = retryAfterOf(details);
+  const allowed = allowedOf(details);
   return new Reply(
     error.status,
     { error: { code, message, details } },
-    wait === undefined ? {} : { headers: { 'retry-after': String(wait) } },
+    {
+      headers: {
+        ...(wait === undefined ? {} : { 'retry-after': String(wait) }),
+        ...(allowed === undefined ? {} : { allow: allowed.join(', ') }),
+      },
+    },
   );
+}
+
+function allowedOf(details: unknown): readonly string[] | undefined {
+  return z.object({ allowedMethods: z.array(z.string()) }).safeParse(details).data?.allowedMethods;
 }
 
 function retryAfterOf(details: unknown): number | undefined {
@@ -149,8 +159,21 @@ function retryAfterOf(details: unknown): number | undefined {
 }
 
 /**
- * Who asks, as far as the connection tells. Envoy speaks over the socket, and its last word in x-forwarded-for is the
- * client it saw; who speaks over the socket without Envoy has no address. Over TCP nobody's header is believed.
+ * Path and query as they were sent. Not by URL, which would read a host out of `//host/path`, resolve dots, and throw at
+ * some: what Envoy let through is what is looked up.
+ */
+function targetOf(target: string): { readonly path: string; readonly query: URLSearchParams } {
+  const mark = target.indexOf('?');
+  return mark < 0
+    ? { path: target, query: new URLSearchParams() }
+    : { path: target.slice(0, mark), query: new URLSearchParams(target.slice(mark + 1)) };
+}
+
+/**
+ * Who asks, as far as the connection tells. Envoy speaks over the socket: it says itself which client it trusts in
+ * x-envoy-external-address, which it takes from nobody outside of `trust.internalRanges`; for those inside, its last word
+ * in x-forwarded-for is what it saw. Who speaks over the socket without Envoy has no address. Over TCP nobody's header is
+ * believed.
  */
 function askingOf({ method, headers, socket }: IncomingMessage): Asking {
   const { remoteAddress } = socket;

@@ -86,6 +86,8 @@ Example:
 }
 
 async function explain(context: CliContext, id: string, json: boolean): Promise<void> {
+  // Envoy refuses a path with an escaped slash before the admin API sees it.
+  if (!/^[A-Za-z0-9-]+$/.test(id)) throw unknown(id);
   const client = createAdminClient(context.settings());
   const answer = await client
     .call('GET', `/api/v1/requests/${encodeURIComponent(id)}`)

@@ -184,6 +184,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     logger,
     observer: metrics,
     leaseMs: settings.leaseSeconds * 1000,
+    domains: settings.limitDomains,
     circuitBreaker: () => publisher.inForce?.gateway.circuitBreaker ?? NO_CIRCUITS,
   });
   const witness = await WitnessServer.start({

@@ -130,7 +130,7 @@ export interface JobsOptions {
 export function startJobs({ identity, declaredKeys, postgresUrl, limits, metrics, logger }: JobsOptions): {
   close(): Promise<void>;
 } {
-  const { keys, events, revocations } = identity;
+  const { keys, users, events, revocations } = identity;
   const leadership = competeForLeadership({
     url: postgresUrl,
     lock: JOBS_LOCK,
@@ -138,7 +138,7 @@ export function startJobs({ identity, declaredKeys, postgresUrl, limits, metrics
   });
   const jobs: readonly Job[] = [
     ...keyJobs({ keys, events, declared: declaredKeys }),
-    ...housekeepingJobs(events, revocations),
+    ...housekeepingJobs(events, revocations, users),
     ...(limits === undefined ? [] : [limitAlertsJob({ limits, events, observer: metrics, logger })]),
   ];
   const runner = new JobRunner({

@@ -14,6 +14,7 @@ import { openPostgres, type PostgresConnection } from '../store/postgres/databas
 import { competeForLeadership } from '../store/postgres/leadership.ts';
 import { createEventStore } from '../store/postgres/repositories/events.ts';
 import { createRevocationStore } from '../store/postgres/repositories/revocations.ts';
+import { createUserStore } from '../store/postgres/repositories/users.ts';
 import { createVirtualKeyStore } from '../store/postgres/repositories/virtual-keys.ts';
 
 const DAY = 86_400_000;
@@ -42,7 +43,7 @@ function setUp() {
   const declared: ExpiringKey[] = [];
   const jobs = [
     ...keyJobs({ keys, events, declared: () => declared }),
-    ...housekeepingJobs(events, revocations),
+    ...housekeepingJobs(events, revocations, createUserStore(connection.database)),
   ];
   const newKey = (id: string, more: Partial<StoredKey> = {}) =>
     keys.create(

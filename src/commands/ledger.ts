@@ -7,6 +7,7 @@ import type { OnceBook, SessionBook } from '../core/sessions.ts';
 import { OutputEstimator } from '../ledger/estimator.ts';
 import { Recovery } from '../ledger/recovery.ts';
 import { Reconciler, type ReconcilerObserver } from '../ledger/reconciler.ts';
+import { ShareKeeper } from '../ledger/share-keeper.ts';
 import { LedgerWriter, type WriterObserver } from '../ledger/writer.ts';
 import { WitnessRing } from '../ledger/witness-ring.ts';
 import { readWitnessed } from '../processor/witnessed.ts';
@@ -14,15 +15,12 @@ import { connectClickHouse } from '../store/clickhouse/client.ts';
 import { ClickHouseGatewayLog } from '../store/clickhouse/gateway-log.ts';
 import { migrateClickHouse } from '../store/clickhouse/migrations.ts';
 import { ClickHouseRequestLog } from '../store/clickhouse/request-log.ts';
-import { RedisCircuitBook } from '../store/redis/circuit-book.ts';
-import { connectRedis } from '../store/redis/connection.ts';
-import { RedisIntentBook } from '../store/redis/intent-book.ts';
-import { RedisLimitBook } from '../store/redis/limit-book.ts';
-import { RedisRecoveryBook } from '../store/redis/recovery-book.ts';
+import { connectRedisOrCluster } from '../store/redis/connection.ts';
 import { RedisRowQueue } from '../store/redis/row-queue.ts';
 import type { CircuitSettings } from '../store/redis/settlement-items.ts';
 import { RedisOnceBook, RedisSessionBook } from '../store/redis/session-book.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { openControlBooks } from './control-books.ts';
 
 /** Who is told what becomes of the copy of the access log, for metrics. */
 export interface WitnessObserver {
@@ -41,6 +39,8 @@ export interface LedgerOptions {
   readonly circuitBreaker: () => CircuitSettings;
   /** How long an open request may go without a sign of life, in milliseconds. */
   readonly leaseMs: number;
+  /** Limit domains, one at least. */
+  readonly domains: readonly string[];
 }
 
 /** The control plane's half of the ledger, running. */
@@ -81,14 +81,15 @@ async function statusOf(name: string, version: () => Promise<string | undefined>
 export function startLedger(options: LedgerOptions): RunningLedger {
   const { logger, observer } = options;
   const connection = { url: options.redisUrl, logger, name: 'limen-control' };
-  const reader = connectRedis({ ...connection, commandTimeoutMs: BLOCKING_TIMEOUT_MS });
-  const redis = connectRedis(connection);
+  const redis = connectRedisOrCluster(connection);
   const clickhouse = connectClickHouse({ url: options.clickhouseUrl });
-  const writer = new LedgerWriter({
-    queue: new RedisRowQueue(reader),
-    store: new ClickHouseGatewayLog(clickhouse),
-    logger,
-    observer,
+  const books = openControlBooks({ ...options, redis });
+  // Each waits for its own rows, and blocks its connection by that.
+  const queues = options.domains.map((domain) => {
+    const reader = connectRedisOrCluster({ ...connection, commandTimeoutMs: BLOCKING_TIMEOUT_MS });
+    const queue = new RedisRowQueue(reader, domain);
+    const store = new ClickHouseGatewayLog(clickhouse);
+    return { reader, writer: new LedgerWriter({ queue, store, logger, observer }) };
   });
   const ring = new WitnessRing({
     maxBytes: WITNESS_BYTES,
@@ -103,25 +104,25 @@ export function startLedger(options: LedgerOptions): RunningLedger {
   };
   const recovery = new Recovery({
     ring,
-    book: new RedisRecoveryBook({
-      redis,
-      logger,
-      circuitBreaker: options.circuitBreaker,
-      leaseMs: options.leaseMs,
-    }),
+    book: books.recovery,
     read: (messages, intentIds) => readWitnessed(messages, intentIds, witnessed),
     onRecovered: (requests) => observer.recovered(requests),
     logger,
   });
   const reconciler = new Reconciler({
-    book: new RedisIntentBook(redis),
+    book: books.intents,
     recover: (lapsed) => recovery.recover(lapsed),
     logger,
     observer,
     leaseMs: options.leaseMs,
     everyMs: options.leaseMs / ROUNDS_PER_LEASE,
   });
-  const circuitBook = new RedisCircuitBook(redis);
+  const keeper = new ShareKeeper({
+    book: books.shares,
+    domains: options.domains.length,
+    logger,
+    now: Date.now,
+  });
   const stopping = new AbortController();
   const prepared = prepare();
 
@@ -129,7 +130,7 @@ export function startLedger(options: LedgerOptions): RunningLedger {
     for (let told = false; !stopping.signal.aborted;) {
       try {
         await migrateClickHouse(clickhouse);
-        writer.start();
+        for (const { writer } of queues) writer.start();
         return;
       } catch (error) {
         if (!told) logger.warn({ error }, 'ClickHouse cannot be prepared yet; rows wait in Redis');
@@ -140,10 +141,11 @@ export function startLedger(options: LedgerOptions): RunningLedger {
   }
 
   reconciler.start();
+  if (options.domains.length > 1) keeper.start();
   return {
-    circuits: () => circuitBook.circuits(),
+    circuits: () => books.circuits.circuits(),
     requests: new ClickHouseRequestLog(clickhouse),
-    limits: new RedisLimitBook(redis),
+    limits: books.limits,
     sessions: new RedisSessionBook(redis),
     once: new RedisOnceBook(redis),
     witness: (bytes) => ring.push(bytes),
@@ -162,10 +164,11 @@ export function startLedger(options: LedgerOptions): RunningLedger {
     stop: async () => {
       stopping.abort();
       await prepared;
-      await writer.stop();
+      await Promise.all(queues.map(({ writer }) => writer.stop()));
+      await keeper.stop();
       await recovery.stop();
       await reconciler.stop();
-      reader.disconnect();
+      for (const { reader } of queues) reader.disconnect();
       redis.disconnect();
       await clickhouse.close();
     },

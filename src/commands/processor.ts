@@ -13,9 +13,7 @@ import { priceOf } from '../prices/price-table.ts';
 import { readAccessLogEntry } from '../processor/access-log.ts';
 import { ProcessorServer } from '../processor/server.ts';
 import { TryLog } from '../processor/try-log.ts';
-import { connectRedis } from '../store/redis/connection.ts';
-import { RedisKeptAnswers } from '../store/redis/kept-answers.ts';
-import { RedisLedger } from '../store/redis/ledger.ts';
+import { connectRedisOrCluster } from '../store/redis/connection.ts';
 import { serveMetrics } from '../telemetry/collect-metrics.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { WorkerMetrics } from '../telemetry/worker-metrics.ts';
@@ -23,6 +21,7 @@ import { createTokenVerifier } from '../tokens/verifier.ts';
 import { announceReady, stopWhenAsked } from '../up/child-process.ts';
 import { endpointsOf, metricsSocket, processorSocket } from '../up/endpoints.ts';
 import { createReasoningCarriers, deriveReasoningKeys } from '../vault/reasoning-carrier.ts';
+import { openWorkerStore, type WorkerStore } from './worker-store.ts';
 
 /** Bodies are bounded by the Gateway resource; a gRPC message is at most one body. */
 const LARGEST_BODY_BYTES = 268_435_456;
@@ -51,24 +50,25 @@ export async function processor(settings: Settings, index: number): Promise<unde
     reports,
     logger,
   });
-  const redis = connectRedis({ url: endpoints.redisUrl, logger, name: `limen-processor-${index}` });
+  const redis = connectRedisOrCluster({ url: endpoints.redisUrl, logger, name: `limen-processor-${index}` });
   const metrics: WorkerMetrics = new WorkerMetrics({
-    queuedRows: () => ledger.queued,
+    queuedRows: () => store.queued(),
     redisUp: () => redis.status === 'ready',
     openExchanges: () => server.open,
     bytesInFlight: () => server.bytesInFlight.bytes,
   });
-  const ledger: RedisLedger = new RedisLedger({
+  const store: WorkerStore = openWorkerStore({
     redis,
     logger,
     observer: metrics,
     circuitBreaker: () => snapshots.current?.gateway.circuitBreaker ?? NO_CIRCUITS,
     leaseMs: settings.leaseSeconds * 1000,
+    domains: settings.limitDomains,
   });
+  const { ledger, keptAnswers } = store;
   const estimator = new OutputEstimator();
 
   const tries = new TryLog(Date.now);
-  const keptAnswers = new RedisKeptAnswers({ redis, observer: metrics });
   const onEntry = createAccessLogHandler({ ledger, observer: metrics, estimator });
   const onAccessLog = (message: StreamAccessLogsMessage): void => {
     for (const logged of message.httpLogs?.logEntry ?? []) {
@@ -123,7 +123,7 @@ export async function processor(settings: Settings, index: number): Promise<unde
       await server.drain(settings.drainSeconds * 1000);
       distribution.stop();
       reports.close();
-      await Promise.all([ledger.close(STOP_MARGIN_MS), keptAnswers.flush()]);
+      await store.close(STOP_MARGIN_MS);
       redis.disconnect();
       await metricsServer.close();
     },

@@ -3,6 +3,7 @@ import { existsSync, statSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { clusterOf } from '../core/cluster-address.ts';
 import { nearestNames } from '../core/nearest.ts';
 import { impliedProviders } from './environment/provider-variables.ts';
 
@@ -25,11 +26,16 @@ function serverUrl(...protocols: string[]) {
   return text.refine((value) => URL.canParse(value) && protocols.includes(new URL(value).protocol));
 }
 
-const redisUrl = text.refine((value) => value.startsWith('/') || redisProtocol(value));
+const redisUrl = text.refine(
+  (value) => value.startsWith('/') || redisProtocol(value) || clusterOf(value) !== undefined,
+);
 
 function redisProtocol(value: string): boolean {
   return URL.canParse(value) && ['redis:', 'rediss:'].includes(new URL(value).protocol);
 }
+
+/** More slots than that need more than one installation. */
+const MOST_DOMAINS = 64;
 
 /** An address of this machine's own interfaces; names would need a resolver before anything runs. */
 const address = z.union([z.ipv4(), z.ipv6()]);
@@ -72,6 +78,9 @@ const schema = z.object({
   drainSeconds: z.coerce.number().min(0).max(3600).default(10),
   leaseSeconds: z.coerce.number().min(1).max(3600).default(120),
   defaultLimits: z.enum(['on', 'off']).default('on'),
+  limitDomains: list(z.string().regex(/^[a-z0-9-]{1,40}$/))
+    .refine((names) => names.length <= MOST_DOMAINS && new Set(names).size === names.length)
+    .default(['default']),
   secretFolders: list(text).optional(),
   allowedFetchRanges: list(z.union([z.cidrv4(), z.cidrv6()])).default([]),
 });
@@ -108,7 +117,8 @@ const DESCRIPTIONS: Readonly<Record<SettingKey, Description>> = {
     secret: true,
   },
   redisUrl: {
-    allowed: 'redis://host:6379, rediss://host:6379 or the path of a Unix socket',
+    allowed:
+      'redis://host:6379, rediss://host:6379, redis+cluster://host:6379,host:6379 (rediss+cluster) or the path of a Unix socket',
     about: 'Redis to use instead of the embedded one',
     secret: true,
   },
@@ -170,6 +180,11 @@ const DESCRIPTIONS: Readonly<Record<SettingKey, Description>> = {
     allowed: 'on, off',
     about:
       'whether the built-in limits hold: 100 requests a minute of each user, 1000 of each address (default on)',
+  },
+  limitDomains: {
+    allowed: 'up to 64 different names of small letters, digits and dashes, separated by commas: one,two',
+    about:
+      'limit domains, one hash tag of Redis each, among which tenants are divided; the same for all processes, which must be stopped before it is changed (default: default)',
   },
   secretFolders: {
     allowed: 'folders, separated by commas: /run/secrets,/etc/limen',

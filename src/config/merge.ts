@@ -44,7 +44,9 @@ export function mergeSources(sources: ConfigSources): MergedConfig {
   const ordered = hasProvider ? others : [...others, ...sources.builtIn];
   const allowed = merger.withoutForeignFiles(merger.withoutHidden(ordered), sources.secretFolders);
   const kept = merger.withoutReferencesToNowhere(
-    merger.withoutAmbiguousIssuers(merger.withoutTakenNames(merger.withoutSecondGateway(allowed))),
+    merger.withoutAmbiguousIssuers(
+      merger.withoutOwnIssuer(merger.withoutTakenNames(merger.withoutSecondGateway(allowed))),
+    ),
   );
   return { resources: kept, issues: inReadingOrder(merger.issues), warnings: merger.warnings };
 }
@@ -166,6 +168,25 @@ class Merger {
       }
     }
     return resources.filter((sourced) => !dropped.has(sourced));
+  }
+
+  /** Where the gateway issues tokens itself, nobody else does in its name. */
+  withoutOwnIssuer(resources: readonly SourcedResource[]): readonly SourcedResource[] {
+    const gateway = resources.map(({ resource }) => resource).find(({ kind }) => kind === 'Gateway');
+    if (gateway?.kind !== 'Gateway' || !gateway.spec.crossAppAccess.enabled) return resources;
+    const own = gateway.spec.access.publicUrl;
+    return resources.filter((sourced) => {
+      const { kind, spec } = sourced.resource;
+      if (kind !== 'IdentityProvider' || !spec.enabled || spec.issuer.replace(/\/+$/, '') !== own)
+        return true;
+      this.#object(sourced, ['spec', 'issuer'], {
+        value: JSON.stringify(spec.issuer),
+        message:
+          'is the gateway itself, by access.publicUrl of the Gateway, which issues tokens for Cross App Access',
+        allowed: 'the issuer of an identity provider, or enabled: false',
+      });
+      return false;
+    });
   }
 
   /** A token must belong to one identity provider alone: its mapping and its rights hang on it. */

@@ -65,6 +65,18 @@ describe('the addresses of services', () => {
     expect([...book.problems.keys()]).toEqual(['c']);
   });
 
+  it.each(['169.254.169.254', 'fd00:ec2::254', 'fe80::1', '168.63.129.16'])(
+    'are never those of metadata services, whatever range is allowed: %s',
+    async (address) => {
+      const { answers, resolve } = nameServer();
+      answers.set('a.example', [address]);
+      const { book } = open({ resolve, allowedRanges: ['0.0.0.0/0', '::/0'] });
+      await book.setServices({ a: 'https://a.example' });
+      expect(book.addresses).toEqual({});
+      expect(book.problems.get('a')).toBeDefined();
+    },
+  );
+
   it('are followed, and those that were good stay while the name fails or leads astray', async () => {
     const { answers, resolve } = nameServer();
     answers.set('a.example', ['198.51.99.1']);

@@ -1,6 +1,6 @@
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
-import { isInRanges, isPublicAddress } from '../core/addresses.ts';
+import { isInRanges, isMetadataAddress, isPublicAddress } from '../core/addresses.ts';
 
 /** An address that a URL leads to. */
 export interface ResolvedAddress {
@@ -60,7 +60,9 @@ function checkAddresses(
   allowedRanges: readonly string[],
 ): void {
   if (addresses.length === 0) throw new FetchRefusedError(`${url.hostname} has no address.`);
-  const isAllowed = ({ address }: ResolvedAddress) => isInRanges(address, allowedRanges);
+  // A range that is allowed as a whole is not meant to hold the place where the machine's own credentials are.
+  const isAllowed = ({ address }: ResolvedAddress) =>
+    isInRanges(address, allowedRanges) && !isMetadataAddress(address);
   if (!addresses.every((one) => isAllowed(one) || isPublicAddress(one.address))) {
     throw new FetchRefusedError(
       `${url.hostname} is not a public address; LIMEN_ALLOWED_FETCH_RANGES names those that may be asked all the same.`,

@@ -14,12 +14,19 @@ function snapshot(version: string): Snapshot {
       timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
       retries: { attempts: 1, maxRetryAfterSeconds: 1 },
       circuitBreaker: { failures: 0, openSeconds: 1 },
-      responses: { storeSeconds: 0 }, access: { keyRoles: ['developer'] }, workflowHeaders: [],
+      responses: { storeSeconds: 0 },
+      access: { keyRoles: ['developer'] },
+      workflowHeaders: [],
     },
     providers: {},
     models: {},
     aliases: {},
-    prefixes: [], roles: {}, teams: {}, identityProviders: {}, limits: [], backends: {},
+    prefixes: [],
+    roles: {},
+    teams: {},
+    identityProviders: {},
+    limits: [],
+    backends: {},
   };
 }
 

@@ -47,11 +47,12 @@ it('writes what was seen, merged, and again where the database was away; news of
   await vi.waitFor(() => expect(warn).toHaveBeenCalled());
   // Of two workers, in whatever order: the latest counts.
   sightings.take({ keys: { a: 9 }, users: [{ ...user, seenAt: 4, groups: [] }] });
+  sightings.take({ keys: {}, users: [{ ...user, issuedAt: 1, seenAt: 7, groups: ['left'] }] });
   sightings.take({ keys: { a: 3 }, users: [] });
   away = false;
   await vi.waitFor(() => expect(recorded).toHaveLength(1), { timeout: 5000 });
   await sightings.close();
   expect(touched).toEqual([{ a: 9, b: 2 }]);
-  expect(seen).toEqual([[user]]);
-  expect(recorded[0]).toMatchObject({ kind: 'user', subject: 'corp:ada', once: 'user-created/corp:ada/5' });
+  expect(seen).toEqual([[{ ...user, seenAt: 7 }]]);
+  expect(recorded[0]).toMatchObject({ kind: 'user', subject: 'corp:ada', once: 'user-created/corp:ada/7' });
 });

@@ -1,4 +1,4 @@
-import type { SeenUser, Sighting } from '../core/access.ts';
+import { mergedSighting, type SeenUser, type Sighting } from '../core/access.ts';
 import type { VirtualKeyStore } from '../core/configuration-store.ts';
 import type { EventLog } from '../core/events.ts';
 import type { StoredUser, UserStore } from '../core/identity-store.ts';
@@ -52,8 +52,8 @@ export class Sightings {
 
   #takeUser(user: SeenUser): void {
     const before = this.#users.get(user.id);
-    if (before === undefined ? this.#users.size >= MOST_USERS : before.seenAt > user.seenAt) return;
-    this.#users.set(user.id, user);
+    if (before === undefined && this.#users.size >= MOST_USERS) return;
+    this.#users.set(user.id, before === undefined ? user : mergedSighting(before, user));
   }
 
   #write(): void {

@@ -154,8 +154,21 @@ export interface SeenUser {
   readonly name?: string | undefined;
   readonly groups: readonly string[];
   readonly tenant?: string | undefined;
+  /** Unix time in milliseconds: of several tokens of one user the latest made counts, whenever it is seen. */
+  readonly issuedAt?: number | undefined;
   /** Unix time in milliseconds. */
   readonly seenAt: number;
+}
+
+/** When what a token says of its user was said. */
+export function saidAt({ issuedAt, seenAt }: SeenUser): number {
+  return Math.min(issuedAt ?? seenAt, seenAt);
+}
+
+/** Two sightings of one user as one: what was said last, seen when it was seen last. */
+export function mergedSighting(one: SeenUser, other: SeenUser): SeenUser {
+  const latest = saidAt(one) > saidAt(other) || (saidAt(one) === saidAt(other) && one.seenAt > other.seenAt);
+  return { ...(latest ? one : other), seenAt: Math.max(one.seenAt, other.seenAt) };
 }
 
 /** What a worker tells the control plane of, gathered and bounded behind this. Cheap to call, and never throws. */

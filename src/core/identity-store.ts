@@ -78,6 +78,8 @@ export interface UserStore {
    * @returns those that were made
    */
   see(users: readonly SeenUser[]): Promise<readonly StoredUser[]>;
+  /** Forgets who signed in before that time, in the record of changes; how many there were. Users stay. */
+  purgeSignIns(before: number): Promise<number>;
   /**
    * What workers are told.
    *

@@ -91,6 +91,11 @@ export interface RequestContext extends Intent {
   readonly multiplier?: { readonly input: number; readonly output: number } | undefined;
   /** The most tokens of output that it can get: no estimate is higher. */
   readonly mostOutputTokens?: number | undefined;
+  /**
+   * Tokens of the prompt where its provider tells none, as of a stream that its client leaves: the most that pictures
+   * and what lies elsewhere may be. Absent where no hard rule holds, or the length tells enough: `inputEstimate`.
+   */
+  readonly untoldInput?: number | undefined;
   /** The answer ends with so many tokens of output, by what a budget has left; absent: where the provider ends it. */
   readonly cutOffTokens?: number | undefined;
 }

@@ -83,6 +83,18 @@ class LocalWorker {
   }
 }
 
+test('a worker that is gone is told of once, and one that never said its name never', () => {
+  const gone: string[] = [];
+  const listener = { onWorkerGone: (worker: string) => void gone.push(worker) };
+  const hub = new DistributionHub({ epoch: 'epoch-1', now: () => 1234, listener });
+  const worker = new LocalWorker(hub, 'processor-0');
+  hub.open(() => true).close();
+  expect(gone).toEqual([]);
+  worker.close();
+  worker.close();
+  expect(gone).toEqual(['processor-0']);
+});
+
 describe('snapshots', () => {
   test('reach a worker that is there and one that comes later; the last few are kept, in order', () => {
     const hub = newHub();

@@ -159,6 +159,7 @@ const seenUser = z.object({
   name: text.optional(),
   groups: z.array(text).max(1000),
   tenant: text.optional(),
+  issuedAt: z.number().optional(),
   seenAt: z.number(),
 });
 

@@ -1,4 +1,4 @@
-import type { IdentityReports, SeenUser } from '../core/access.ts';
+import { mergedSighting, type IdentityReports, type SeenUser } from '../core/access.ts';
 import { isSeenUser, MOST_KEY_REQUESTS, SIGHTINGS_PER_MESSAGE, type ReportMessage } from './messages.ts';
 
 export interface WorkerReportsOptions {
@@ -48,7 +48,7 @@ export class WorkerReports implements IdentityReports {
   }
 
   userSeen(user: SeenUser): void {
-    const { seenAt, ...rest } = user;
+    const { seenAt, issuedAt: _, ...rest } = user;
     const said = JSON.stringify(rest);
     const told = this.#told.get(user.id);
     if (told !== undefined && told.said === said && seenAt - told.at < TELL_AGAIN_MS) return;
@@ -59,7 +59,8 @@ export class WorkerReports implements IdentityReports {
     this.#told.set(user.id, { said, at: seenAt });
     const [oldest] = this.#told.keys();
     if (this.#told.size > MOST_USERS && oldest !== undefined) this.#told.delete(oldest);
-    this.#users.set(user.id, user);
+    const waiting = this.#users.get(user.id);
+    this.#users.set(user.id, waiting === undefined ? user : mergedSighting(waiting, user));
     this.#gathered();
   }
 

@@ -60,6 +60,7 @@ const contextSchema = intentSchema.extend({
   holds: z.array(holdSchema).catch([]),
   multiplier: z.object({ input: z.number(), output: z.number() }).optional().catch(undefined),
   mostOutputTokens: z.number().nonnegative().optional().catch(undefined),
+  untoldInput: z.number().nonnegative().optional().catch(undefined),
   cache: z.enum(['hit', 'miss']).optional().catch(undefined),
   targets: z
     .array(

@@ -200,6 +200,16 @@ describe('settleFromAccessLog', () => {
     });
   });
 
+  it('charges what a prompt of images may be where nobody told', () => {
+    const images = JSON.stringify({ ...context, untoldInput: 48_000 });
+    const usage = makeUsage({ output: 9 });
+    const report = { response: JSON.stringify({ usage, usageSource: 'counted' }) };
+    expect(settle({ ...left, context: images }).row.usage.input).toBe(48_000);
+    expect(settle({ ...left, ...report, context: images }).row.usage.input).toBe(48_000);
+    const told = { response: JSON.stringify({ usage: { ...usage, input: 20 }, usageSource: 'counted' }) };
+    expect(settle({ ...left, ...told, context: images }).row.usage.input).toBe(20);
+  });
+
   it('estimates no more than a request can get', () => {
     const bounded = JSON.stringify({ ...context, mostOutputTokens: 25 });
     const { row } = settle({ ...left, context: bounded, responseBytes: 900 + 120 * 40 });

@@ -132,7 +132,7 @@ function chargeOf(
   const counted = report?.usage;
   if (counted !== undefined) {
     // OpenAI's streams tell the input only at their end.
-    const input = counted.input > 0 ? counted.input : context.inputEstimate;
+    const input = counted.input > 0 ? counted.input : untoldInput(context);
     const most = report?.cutOffTokens === undefined ? context.mostOutputTokens : undefined;
     const output = Math.min(counted.output, most ?? Infinity);
     return { usage: makeUsage({ ...counted, input, output }), source: 'counted' };
@@ -158,6 +158,11 @@ function usageFromEnvoy(told: EnvoyTokenUsage): Usage {
   });
 }
 
+/** A picture or a file by its address has few bytes: whoever leaves each stream early must not get it for nothing. */
+function untoldInput(context: SettleContext): number {
+  return context.untoldInput ?? context.inputEstimate;
+}
+
 /**
  * Nobody told the usage: the client left, the upstream broke, or it never tells. The input is estimated from the
  * request's size unless the beginning of the answer told it, the output from the bytes that were delivered.
@@ -171,7 +176,7 @@ function estimatedCharge(entry: AccessLogEntry, context: SettleContext, estimato
       : Math.min(estimator.estimate(context, entry.responseBytes), context.mostOutputTokens ?? Infinity);
   const usage = makeUsage({
     ...told,
-    input: told.input > 0 ? told.input : context.inputEstimate,
+    input: told.input > 0 ? told.input : untoldInput(context),
     output: Math.max(told.output, estimate),
   });
   return { usage, source: 'estimated' };

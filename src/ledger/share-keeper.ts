@@ -1,4 +1,10 @@
-import { baseShare, type ShareAsk, type ShareBook, type ShareChange, type ShareState } from '../core/limits.ts';
+import {
+  baseShare,
+  type ShareAsk,
+  type ShareBook,
+  type ShareChange,
+  type ShareState,
+} from '../core/limits.ts';
 import type { Logger } from '../telemetry/logger.ts';
 
 export interface ShareKeeperOptions {
@@ -47,7 +53,10 @@ export function planShares(limit: number, domains: readonly PlannedDomain[]): re
   const targets = domains.map(({ used }) => used);
   let free = Math.max(0, limit - targets.reduce((sum, used) => sum + used, 0));
   const needs = domains
-    .map(({ used, wanted }, index) => ({ index, need: asking[index] === true ? Math.max(0, wanted - used) : 0 }))
+    .map(({ used, wanted }, index) => ({
+      index,
+      need: asking[index] === true ? Math.max(0, wanted - used) : 0,
+    }))
     .sort((left, right) => left.need - right.need);
   const give = (index: number, amount: number): void => {
     targets[index] = (targets[index] ?? 0) + amount;
@@ -131,7 +140,11 @@ export class ShareKeeper {
     const states = await this.#each((domain) => book.states(round, domain, counters));
     const plans = counters.flatMap((counter, at) => {
       const asks = asked.map((one) => one.asks.find((ask) => ask.counter === counter));
-      const plan = this.#plan(counter, asks, states.flatMap((domain) => domain[at] ?? []));
+      const plan = this.#plan(
+        counter,
+        asks,
+        states.flatMap((domain) => domain[at] ?? []),
+      );
       return plan === undefined ? [] : [plan];
     });
     await this.#move(round, plans);
@@ -161,7 +174,12 @@ export class ShareKeeper {
     const domains = states.map((state, index): PlannedDomain => {
       const base = baseShare(limit, index, states.length);
       const used = state.used + state.reserved;
-      return { base, used, wanted: asks[index]?.wanted ?? 0, share: shareOf(state, limit, base, states.length) };
+      return {
+        base,
+        used,
+        wanted: asks[index]?.wanted ?? 0,
+        share: shareOf(state, limit, base, states.length),
+      };
     });
     const settled = states.reduce((sum, { used }) => sum + used, 0);
     const reserved = states.reduce((sum, one) => sum + one.reserved, 0);

@@ -196,6 +196,11 @@ describe('a request of a cached model', () => {
   it('goes on where what was kept cannot be read', async () => {
     const front = new Front({ admission: () => ({ found: Buffer.from('\n{') }) });
     expect((await front.forward(CHAT, { ...BODY, stream: true })).context.cache).toBe('miss');
+    // The first time it was taken for the answer, for which limits reserve nothing.
+    expect(front.admitted.map(({ foundIsAnswer, wanted }) => [foundIsAnswer, wanted !== undefined])).toEqual([
+      [true, true],
+      [false, false],
+    ]);
   });
 
   it('is not answered from the cache where the client wants a fresh answer', async () => {

@@ -76,6 +76,7 @@ export async function decideBackend(
 
 function authorizeRoute(request: BackendRequest, backend: SnapshotBackend, known: Known): void {
   const route = ruled(backend, known, () => {
+    checkMethod(request.head);
     checkUpgrade(request.head, backend);
     return findBackendRoute(backend, request, request.head.method);
   });
@@ -99,6 +100,12 @@ function ruled<Result>({ name }: SnapshotBackend, known: Known, decide: () => Re
     known.trace.push(['authorize', `Backend/${name}`, known.intent.modelAsked, 'refused', message]);
     throw error;
   }
+}
+
+/** A server that answers TRACE tells what it was sent (RFC 9110, section 9.3.8), and Envoy sent it the credential. */
+function checkMethod({ method }: RequestHead): void {
+  if (method !== 'TRACE') return;
+  throw new LimenError('not_allowed', 'TRACE is not passed on.', { status: 405 });
 }
 
 /** Envoy asks for nothing but WebSockets here: it refuses other upgrades itself. */

@@ -19,15 +19,22 @@ import {
   type Known,
   type WholeRequest,
 } from './forward.ts';
-import { admitWithinLimits, costOf, largestOutput, withinRoom } from './limits.ts';
+import {
+  admitWithinLimits,
+  type Admitted,
+  BODY_BYTES_PER_TOKEN,
+  costOf,
+  largestOutput,
+  untoldInputOf,
+  withinRoom,
+} from './limits.ts';
 import { modelNames } from './listing.ts';
 import type { Inspection } from './operations.ts';
+import { withSurcharge } from './surcharge.ts';
 import { clientQuery } from './upstream-path.ts';
 
 /** Longer names are cut where they are written down: none in resources is as long. */
 const LONGEST_MODEL_NAME = 256;
-/** Bytes of a JSON body for each token of a prompt: the usual four characters, and the JSON around them. */
-export const BODY_BYTES_PER_TOKEN = 4;
 
 /** The checkpoints of a request whose body was read, in order: authorize, admit, route. */
 export async function decide(
@@ -43,8 +50,10 @@ export async function decide(
   known.intent = { ...known.intent, model: model.name };
   authorize(snapshot, principal, useOfModel(snapshot, model), known.trace);
 
-  const targets = operation.suited(
-    resolveTargets(snapshot, model, principal, dependencies.priceOf, known.trace),
+  const targets = withSurcharge(
+    operation.suited(resolveTargets(snapshot, model, principal, dependencies.priceOf, known.trace)),
+    body,
+    inspection.topLevel,
   );
   const counts = known.intent.format === 'count_tokens';
   // Of what no provider can count, or may read, the gateway counts the tokens itself.
@@ -56,27 +65,30 @@ export async function decide(
       : undefined;
   const cache = counts ? undefined : cacheOf(request, inspection, model, conversation);
   const outputTokens = largestOutput(request, inspection, model, targets);
-  const admission = await admitWithinLimits(
-    {
-      head: request.head,
-      snapshot,
-      principal,
-      surface: 'model',
-      model: model.name,
-      // No provider charges for counting.
-      cost: counts ? undefined : costOf(request, model, targets, known.intent, conversation, outputTokens),
-      ask: {
-        intent: { ...known.intent, price: targets[0]?.address.price },
-        providers: countsHere ? [] : [...new Set(targets.map(({ provider }) => provider))],
-        outputTokens,
-        foundIsAnswer: cache?.mayAnswer === true,
-        ...wishOf(request, inspection, conversation),
-        ...(cache?.mayAnswer === true ? { wanted: cache.key } : {}),
+  // No provider charges for counting.
+  const cost = counts ? undefined : costOf(request, model, targets, known.intent, conversation, outputTokens);
+  const admit = (keptAnswer: string | undefined): Promise<Admitted> =>
+    admitWithinLimits(
+      {
+        head: request.head,
+        snapshot,
+        principal,
+        surface: 'model',
+        model: model.name,
+        cost,
+        ask: {
+          intent: { ...known.intent, price: targets[0]?.address.price },
+          providers: countsHere ? [] : [...new Set(targets.map(({ provider }) => provider))],
+          outputTokens,
+          foundIsAnswer: keptAnswer !== undefined,
+          ...wishOf(request, inspection, conversation),
+          ...(keptAnswer === undefined ? {} : { wanted: keptAnswer }),
+        },
       },
-    },
-    known,
-    dependencies,
-  );
+      known,
+      dependencies,
+    );
+  let admission = await admit(cache?.mayAnswer === true ? cache.key : undefined);
 
   if (countsHere && operation.format !== undefined) {
     const answer = await countedAnswer(operation.format.decodeRequest(body, inspection));
@@ -92,14 +104,17 @@ export async function decide(
       const headers = { ...hit.headers, ...known.rateLimits };
       return { ...hit, headers, context: { ...context, cache: 'hit' } };
     }
+    known.trace.push(cacheLine(model, 'not readable'));
+    // For what was taken to answer it nothing was reserved.
+    admission = await admit(undefined);
   }
   if (cache !== undefined) known.trace.push(cacheLine(model, cache.mayAnswer ? 'miss' : 'passed by'));
   const left = withoutOpenCircuits(targets, admission.closed, model.name);
   const longer = withEarlierItems(request, inspection, conversation, admission);
-  const whole = { ...longer, ...withinRoom(request, longer, left, admission) };
+  const whole = { ...longer, ...withinRoom(request, longer, left, model, admission) };
   known.intent = {
     ...known.intent,
-    inputEstimate: Math.ceil(whole.body.length / BODY_BYTES_PER_TOKEN),
+    inputEstimate: Math.ceil(longer.body.length / BODY_BYTES_PER_TOKEN),
   };
   return forward(
     {
@@ -110,6 +125,7 @@ export async function decide(
       cache,
       exposeUsage,
       mostOutputTokens: admission.outputTokens ?? outputTokens,
+      untoldInput: untoldInputOf(request, cost, longer.body, model, left),
     },
     known,
     dependencies,

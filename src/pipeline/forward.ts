@@ -92,6 +92,8 @@ export interface ForwardedRequest {
   readonly exposeUsage: boolean;
   /** The most tokens of output that it can get. */
   readonly mostOutputTokens: number;
+  /** Of RequestContext. */
+  readonly untoldInput: number | undefined;
   /** The stream ends with so many tokens; undefined: where the provider ends it. */
   readonly cutOffTokens: number | undefined;
 }
@@ -141,6 +143,7 @@ export function forward(
     holds: known.holds ?? [],
     multiplier: model.multiplier,
     mostOutputTokens: forwarded.mostOutputTokens,
+    untoldInput: forwarded.untoldInput,
     cutOffTokens: forwarded.cutOffTokens,
   };
   const sent = upstreamRequest(forwarded, plan, planned, dependencies);

@@ -12,7 +12,7 @@ import { credentialQuery, withoutCredential } from '../stages/backend.ts';
 import { errorFormat, refusal, tooLarge, type Answer, type RequestHead } from './answer.ts';
 import { decideBackend, type BackendRequest, type ForwardHead } from './backend.ts';
 import { noStoredResponses } from './conversation.ts';
-import { BODY_BYTES_PER_TOKEN, decide } from './decision.ts';
+import { decide } from './decision.ts';
 import { findEndpoint, operationName, type Endpoint } from './endpoints.ts';
 import {
   endedContext,
@@ -21,6 +21,7 @@ import {
   type Known,
   type WholeRequest,
 } from './forward.ts';
+import { BODY_BYTES_PER_TOKEN } from './limits.ts';
 import { listModels, readiness } from './listing.ts';
 import { operationOf } from './operations.ts';
 import { UnidentifiedRequests } from './unidentified.ts';

@@ -34,11 +34,14 @@ const BUDGET = rule('budget', {
   onStoreAway: 'refuse',
 });
 
-function snapshot(limits: readonly SnapshotLimit[]): Snapshot {
-  const priced = (name: string, providers: readonly string[]) => ({
+function priced(name: string, providers: readonly string[]) {
+  return {
     ...model(name, []),
     targets: providers.map((provider, priority) => ({ provider, priority, weight: 1, price: PRICE })),
-  });
+  };
+}
+
+function snapshot(limits: readonly SnapshotLimit[]): Snapshot {
   const models = {
     ...SNAPSHOT.models,
     fast: priced('fast', ['openai']),
@@ -159,6 +162,13 @@ describe('limits of a request', () => {
     const answer = await unpriced.answer(CHAT, { model: 'unpriced' });
     expect([answer.status, answer.error?.message]).toEqual([402, expect.stringContaining('spec.price')]);
     expect(unpriced.admitted).toEqual([]);
+    expect(answer.context?.trace.at(-1)).toEqual([
+      'limit',
+      'budget',
+      'ann',
+      'refused',
+      'the price is not known',
+    ]);
   });
 
   it('counts requests alone where tokens are only counted', async () => {
@@ -270,10 +280,6 @@ describe('limits of a request', () => {
   });
 
   describe('towards servers that read another name of the output limit', () => {
-    const priced = (name: string, providers: readonly string[]) => ({
-      ...model(name, []),
-      targets: providers.map((one, priority) => ({ provider: one, priority, weight: 1, price: PRICE })),
-    });
     const limited = snapshot([BUDGET]);
     const local = provider('local', { type: 'openai-compatible', basePath: '/v1' });
     const withLocal = {
@@ -305,6 +311,32 @@ describe('limits of a request', () => {
       const read = await asked({ model: 'mixed', max_tokens: 9 });
       expect(read.admitted?.outputTokens).toBe(9);
     });
+  });
+
+  it('lets no provider write more than the Model’s longest answer, which is all that was reserved', async () => {
+    const limited = snapshot([BUDGET]);
+    const fast = { ...priced('fast', ['openai']), outputTokens: 50 };
+    const asked = async (limits: Snapshot['limits'], body: object) => {
+      const short = { ...limited, limits, models: { ...limited.models, fast } };
+      const one = new Front({ snapshot: short, admission: saying({}) });
+      const forward = await one.forward(CHAT, { model: 'fast', messages: [], ...body });
+      return [one.admitted[0]?.outputTokens, 'body' in forward && jsonOf(forward.body)];
+    };
+    expect(await asked([BUDGET], {})).toMatchObject([50, { max_completion_tokens: 50 }]);
+    expect(await asked([BUDGET], { max_tokens: 900 })).toMatchObject([50, { max_tokens: 50 }]);
+    expect(await asked([BUDGET], { max_tokens: 0, n: 2 })).toMatchObject([100, { max_tokens: 50 }]);
+    expect(await asked([BUDGET], { max_tokens: 9 })).toMatchObject([9, { max_tokens: 9 }]);
+    expect(await asked([], { max_tokens: 900 })).toMatchObject([50, { max_tokens: 900 }]);
+  });
+
+  it('carries what a prompt of images may be where its provider never tells, for hard rules alone', async () => {
+    const picture = { type: 'image_url', image_url: { url: 'https://x/y.png' } };
+    const body = { model: 'fast', messages: [{ role: 'user', content: [picture] }] };
+    const untold = async (limits: readonly SnapshotLimit[], asked: object) =>
+      (await front(limits).forward(CHAT, asked)).context.untoldInput;
+    expect(await untold([BUDGET], body)).toBe(48_169 + Math.ceil(JSON.stringify(body).length / 4));
+    expect(await untold([BUDGET], { model: 'fast', messages: [] })).toBeUndefined();
+    expect(await untold([rule('rate')], body)).toBeUndefined();
   });
 
   it('traces circuits and the cache', async () => {

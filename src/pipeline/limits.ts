@@ -9,7 +9,7 @@ import { largestOutputOf } from '../providers/largest-output.ts';
 import { apiFor } from '../providers/translate.ts';
 import { planLimits, type Cost, type LimitPlan } from '../stages/limits/checks.ts';
 import { outputBound } from '../stages/limits/cost-bound.ts';
-import { measureInput } from '../stages/limits/input-bound.ts';
+import { measureInput, untoldInput, type InputMeasure } from '../stages/limits/input-bound.ts';
 import {
   awayRefusal,
   awayTrace,
@@ -49,6 +49,9 @@ export interface Admitted extends Admission {
   readonly closed: ReadonlyMap<string, number>;
 }
 
+/** Bytes of a JSON body for each token of a prompt: the usual four characters, and the JSON around them. */
+export const BODY_BYTES_PER_TOKEN = 4;
+
 const NO_LIMITS: LimitPlan = { checks: [], refuseWhenAway: [], trace: [] };
 
 /**
@@ -64,24 +67,29 @@ export async function admitWithinLimits(
 ): Promise<Admitted> {
   const { gateway, limits, providers } = snapshot;
   const header = (name: string): string | undefined => head.header(name);
-  const { checks, refuseWhenAway, trace } =
-    limits.length === 0
-      ? NO_LIMITS
-      : planLimits(
-          snapshot,
-          {
-            principal,
-            surface,
-            model,
-            backend,
-            providers: ask.providers.map((name) => ({ name, resource: providers[name]?.resource ?? name })),
-            address: clientAddress(header('x-forwarded-for'), gateway.trust.hops),
-            workflow: workflowOf(header, gateway.workflowHeaders),
-          },
-          cost,
-          known.intent.time,
-        );
+  const {
+    checks,
+    refuseWhenAway,
+    trace,
+    refusal: unknownPrice,
+  } = limits.length === 0
+    ? NO_LIMITS
+    : planLimits(
+        snapshot,
+        {
+          principal,
+          surface,
+          model,
+          backend,
+          providers: ask.providers.map((name) => ({ name, resource: providers[name]?.resource ?? name })),
+          address: clientAddress(header('x-forwarded-for'), gateway.trust.hops),
+          workflow: workflowOf(header, gateway.workflowHeaders),
+        },
+        cost,
+        known.intent.time,
+      );
   known.trace.push(...trace);
+  if (unknownPrice !== undefined) throw unknownPrice;
   const admission = await ledger.admit({ ...ask, limits: checks });
   known.intentId = admission.intentId;
   known.holds = admission.holds;
@@ -103,6 +111,11 @@ export async function admitWithinLimits(
   return { ...admission, checks, closed };
 }
 
+/** What a request may cost, and what was found of its prompt where a rule had to know. */
+export interface MeasuredCost extends Cost {
+  readonly measured: InputMeasure | undefined;
+}
+
 /** What a request to a model may cost. */
 export function costOf(
   { operation, snapshot, body }: WholeRequest,
@@ -111,19 +124,48 @@ export function costOf(
   { inputEstimate }: Intent,
   conversation: Conversation | undefined,
   outputTokens: number,
-): Cost {
+): MeasuredCost {
+  let measured: InputMeasure | undefined;
+  // What it goes on from is found by the very call that reserves its price.
+  const earlier = conversation?.previousId === undefined ? 0 : MAX_KEPT_BYTES;
   return {
     targets: targets.map(({ address }) => address),
-    question: () => ({
-      measure: measureInput(operation.wire, body),
-      contextTokens: model.contextTokens,
-      multiplier: model.multiplier,
-      // What it goes on from is found by the very call that reserves its price.
-      inputEstimate: inputEstimate + (conversation?.previousId === undefined ? 0 : MAX_KEPT_BYTES),
-      tries: snapshot.gateway.retries.attempts,
-      outputTokens,
-    }),
+    get measured() {
+      return measured;
+    },
+    question: () => {
+      measured = measureInput(operation.wire, body);
+      return {
+        measure: measured,
+        contextTokens: model.contextTokens,
+        multiplier: model.multiplier,
+        inputEstimate: inputEstimate + Math.ceil(earlier / BODY_BYTES_PER_TOKEN),
+        tries: snapshot.gateway.retries.attempts,
+        outputTokens,
+      };
+    },
   };
+}
+
+/**
+ * Of RequestContext; undefined where no hard rule has measured the prompt.
+ *
+ * @param whole with all that it goes on from
+ */
+export function untoldInputOf(
+  { operation, body }: WholeRequest,
+  cost: MeasuredCost | undefined,
+  whole: Buffer,
+  { contextTokens }: SnapshotModel,
+  targets: readonly ResolvedTarget[],
+): number | undefined {
+  if (cost?.measured === undefined) return undefined;
+  const measure = whole === body ? cost.measured : measureInput(operation.wire, whole);
+  return untoldInput(
+    measure,
+    targets.map(({ address }) => address),
+    contextTokens,
+  );
 }
 
 /** The most tokens of output that a request can get. */
@@ -182,6 +224,7 @@ export function withinRoom(
   request: WholeRequest,
   { body, inspection }: Pick<ForwardedRequest, 'body' | 'inspection'>,
   targets: readonly ResolvedTarget[],
+  model: SnapshotModel,
   { checks, limits, outputTokens }: Admitted,
 ): CutRequest {
   const cuts = cutsOf(checks, limits);
@@ -190,7 +233,7 @@ export function withinRoom(
   const isReserved = checks.some(({ perOutputToken }) => perOutputToken > 0);
   const tokens = isCut
     ? Math.floor(outputTokens / Math.max(1, inspection.candidateCount))
-    : inspection.maxOutputTokens;
+    : namedLimit(inspection, model);
   if (operation.format === undefined || !isReserved || tokens === undefined) {
     return { body, inspection, cutOffTokens: undefined };
   }
@@ -207,6 +250,14 @@ export function withinRoom(
   const refusal = shortfallRefusal(checks, limits);
   if (!isCutOff && refusal !== undefined) throw refusal;
   return { body, inspection, cutOffTokens };
+}
+
+/** No provider is asked for more than was reserved: the limit of the Model is one that it may not know. */
+function namedLimit({ maxOutputTokens }: Inspection, { outputTokens }: SnapshotModel): number | undefined {
+  if (outputTokens === undefined) return maxOutputTokens;
+  return maxOutputTokens === undefined || maxOutputTokens === 0
+    ? outputTokens
+    : Math.min(maxOutputTokens, outputTokens);
 }
 
 /** Undefined where no limit would bind all of the targets. */

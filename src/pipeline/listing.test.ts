@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { principal } from '../stages/__fixtures__/snapshot.ts';
 import { Front, jsonOf, model, SNAPSHOT } from './__fixtures__/front.ts';
+import { modelNames } from './listing.ts';
 
 const many = Object.fromEntries(
   Array.from({ length: 60 }, (_, index) => [`m${index}`, model(`m${index}`, ['openai'])]),
@@ -47,6 +49,18 @@ describe('the list of models', () => {
     const front = new Front({ key: { models: ['claude'] } });
     expect(await body(front, '/v1/models')).toMatchObject({ data: [{ id: 'claude' }] });
     expect(await body(front, '/v1/models/quick')).toMatchObject({ error: { code: 'model_not_found' } });
+  });
+
+  it('is found once for a caller and a configuration, however often it is asked for', () => {
+    const ada = principal({ roles: ['developer'] });
+    const names = modelNames(crowd.snapshot, ada);
+    expect(names).toHaveLength(60);
+    expect(modelNames(crowd.snapshot, ada)).toBe(names);
+    expect(modelNames(crowd.snapshot, principal({ roles: ['developer'], models: ['m1'] }))).toEqual(['m1']);
+    expect(modelNames({ ...crowd.snapshot, models: {} }, ada)).toEqual([]);
+    for (let index = 0; index < 600; index += 1) modelNames(crowd.snapshot, principal({ roles: [] }));
+    expect(modelNames(crowd.snapshot, ada)).not.toBe(names);
+    expect(modelNames(crowd.snapshot, ada)).toEqual(names);
   });
 
   it('pages as Anthropic does', async () => {

@@ -23,8 +23,23 @@ export function readiness(snapshot: Snapshot): Answer {
   };
 }
 
-/** Names of the models that somebody may use. */
+/** Callers whose list is remembered, for each snapshot. */
+const MOST_LISTS = 500;
+
+const lists = new WeakMap<Snapshot, Map<Principal, readonly string[]>>();
+
+/** Names of the models that somebody may use: all Models are looked at, so who asks again gets what was found. */
 export function modelNames(snapshot: Snapshot, principal: Principal): readonly string[] {
+  const known = lists.get(snapshot) ?? new Map<Principal, readonly string[]>();
+  lists.set(snapshot, known);
+  const names = known.get(principal) ?? findModelNames(snapshot, principal);
+  known.set(principal, names);
+  const [oldest] = known.keys();
+  if (known.size > MOST_LISTS && oldest !== undefined) known.delete(oldest);
+  return names;
+}
+
+function findModelNames(snapshot: Snapshot, principal: Principal): readonly string[] {
   return Object.values(snapshot.models)
     .filter((model) => mayUseModel(snapshot, principal, model) && !isWithheld(snapshot, model, principal))
     .map(({ name }) => name);

@@ -78,4 +78,30 @@ describe('the metadata of the protected resource', () => {
     expect(await ask(`${METADATA}/mcp`)).toMatchObject([200, { resource: 'http://g/mcp' }]);
     expect(await ask(`${METADATA}x`)).toMatchObject([401, {}]);
   });
+
+  it('names those as authorization servers from whom a token can be had', async () => {
+    const provider = (name: string, issuer: string) => ({
+      name,
+      issuer,
+      audiences: [],
+      withoutAudience: false,
+      algorithms: ['RS256' as const],
+      clockSkewSeconds: 0,
+      maxLifetimeSeconds: 60,
+      userPrefix: `${name}:`,
+      claims: { user: 'sub', email: 'email', name: 'name', scopes: 'scope', features: {} },
+      roleMapping: {},
+      defaultRoles: [],
+    });
+    const identityProviders = {
+      a: provider('a', 'https://login.example'),
+      b: provider('b', 'open-webui'),
+      c: provider('c', 'https://login.example'),
+    };
+    const front = new Front({ snapshot: { ...SNAPSHOT, identityProviders } });
+    const answer = await front.head(METADATA, { headers: { ':authority': 'g' } });
+    expect(answer.kind === 'answer' && jsonOf(answer.body)).toMatchObject({
+      authorization_servers: ['https://login.example'],
+    });
+  });
 });

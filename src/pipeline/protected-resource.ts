@@ -28,7 +28,10 @@ export function protectedResource(snapshot: Snapshot, head: RequestHead, path: s
   }
   const url = publicUrl(snapshot, head);
   if (url === undefined) throw new LimenError('invalid_request', 'The request names no host.');
-  const issuers = Object.values(snapshot.identityProviders).map(({ issuer }) => issuer);
+  const issuers = Object.values(snapshot.identityProviders)
+    .map(({ issuer }) => issuer)
+    // Who shares a secret with the gateway may have any name, and is nobody to get a token from.
+    .filter((issuer) => /^https?:/.test(issuer));
   const metadata = {
     resource: `${url}${path.slice(METADATA_PATH.length)}`,
     authorization_servers: [...new Set(issuers)],

@@ -91,6 +91,12 @@ describe('an answer that a budget ends', () => {
     expect(started.report()).toMatchObject({ usageSource: 'counted', usage: { output: countedTokens } });
   });
 
+  it('is charged what its prompt may be where that was not told', () => {
+    const { started } = wayBack(5, { context: { ...CONTEXT, cutOffTokens: 5, untoldInput: 48_000 } });
+    started.push(fixture('openai/text.sse'));
+    expect(started.report()).toMatchObject({ usage: { input: 48_000 } });
+  });
+
   it('is never let through where nobody can count it', () => {
     expect(() => wayBack(5, { countTokens: undefined })).toThrow('nobody counts');
   });

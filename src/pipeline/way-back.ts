@@ -148,10 +148,10 @@ function transformOf(
 
 /** Throws where a budget would have to be overlooked: an answer that nobody counts cannot be ended. */
 function cutOffOf(
-  { cutOffTokens, inputEstimate }: RequestContext,
+  { cutOffTokens, inputEstimate, untoldInput = inputEstimate }: RequestContext,
   countTokens: CountTokens | undefined,
 ): CutOffOptions | undefined {
   if (cutOffTokens === undefined) return undefined;
   if (countTokens === undefined) throw new Error('an answer is to be cut off, and nobody counts it');
-  return { tokens: cutOffTokens, inputEstimate, countTokens };
+  return { tokens: cutOffTokens, inputEstimate: untoldInput, countTokens };
 }

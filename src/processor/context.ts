@@ -75,6 +75,8 @@ const contextSchema = z.object({
     }),
   ),
   multiplier: z.object({ input: z.number(), output: z.number() }).optional(),
+  mostOutputTokens: z.number().optional(),
+  untoldInput: z.number().optional(),
   cutOffTokens: z.number().optional(),
 }) satisfies z.ZodType<RequestContext>;
 

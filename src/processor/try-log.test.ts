@@ -108,14 +108,18 @@ function failed(
   });
 }
 
-function request(kind: 'end' | 'periodic', attempts: number): HttpAccessLogEntry {
+function request(
+  kind: 'end' | 'periodic',
+  attempts: number,
+  context: RequestContext = CONTEXT,
+): HttpAccessLogEntry {
   const { downstreamEnd, downstreamPeriodic } = ACCESS_LOG_TYPE;
   return entry({
     common: {
       accessLogType: kind === 'end' ? downstreamEnd : downstreamPeriodic,
       upstreamRequestAttemptCount: attempts,
       metadata: {
-        filterMetadata: { limen: jsonToStruct({ id: 'r1', context: JSON.stringify(CONTEXT) }) },
+        filterMetadata: { limen: jsonToStruct({ id: 'r1', context: JSON.stringify(context) }) },
         typedFilterMetadata: {},
       },
     },
@@ -171,6 +175,13 @@ describe('the log of failed tries', () => {
     expect(log.read(request('periodic', 2))).toEqual([]);
     log.read(failed('provider/b', 503));
     expect(log.read(request('end', 3))).toMatchObject([{ ordinal: 2, provider: 'b', status: 503 }]);
+  });
+
+  test('is charged no more output than its request could get', () => {
+    const log = new TryLog(() => 0);
+    log.read(failed('provider/a', 504));
+    const [one] = log.read(request('end', 2, { ...CONTEXT, mostOutputTokens: 7 }));
+    expect(one?.charges).toEqual([{ rule: 'month', subject: 'u', unit: 'usd', amount: 170_000 }]);
   });
 
   test('what it may cost at most', () => {

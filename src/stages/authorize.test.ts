@@ -81,6 +81,17 @@ describe('the use of a model', () => {
     expect(decide({ team: 'undeclared' }, 'claude').error).toBeUndefined();
   });
 
+  it('is decided anew by each configuration, for the same principal too', () => {
+    const ada = principal({ roles: ['mini-only'] });
+    const model = modelOf('gpt-4o-mini');
+    expect(mayUseModel(snapshot, ada, model)).toBe(true);
+    const { 'mini-only': _, ...others } = snapshot.roles;
+    expect(mayUseModel({ ...snapshot, roles: others }, ada, model)).toBe(false);
+    const emptied = role('mini-only', { permissions: ['backends:use'] });
+    expect(mayUseModel({ ...snapshot, roles: { ...others, 'mini-only': emptied } }, ada, model)).toBe(false);
+    expect(mayUseModel(snapshot, ada, model)).toBe(true);
+  });
+
   it('takes an alias in a list for the model behind it, and for no other', () => {
     expect(decide({ models: ['quick'] }).error).toBeUndefined();
     expect(decide({ roles: ['by-alias'] }).error).toBeUndefined();
@@ -128,6 +139,17 @@ describe('what a model asks for itself', () => {
     const { line, error } = decide({ ...met, ...without }, 'm', access);
     expect(line?.slice(0, 4)).toEqual(['authorize', `access/${list}`, 'm', 'refused']);
     expect(error).toMatchObject({ code, status: 403, message: expect.stringContaining(words) });
+  });
+
+  it('is compared to the letter: a star stands for itself', () => {
+    const stars = { groups: ['*'], roles: ['dev*'] };
+    expect(
+      decide({ groups: ['red'], roles: ['developer'] }, 'm', { groups: stars.groups }).error,
+    ).toBeDefined();
+    expect(decide({ roles: ['developer'] }, 'm', { roles: stars.roles }).error).toBeDefined();
+    expect(
+      decide({ groups: ['*'], roles: ['developer'] }, 'm', { groups: stars.groups }).error,
+    ).toBeUndefined();
   });
 
   it('names all scopes that would do, for the client to ask for', () => {

@@ -48,9 +48,7 @@ export function judge(snapshot: Snapshot, principal: Principal, asked: AskedRigh
   if (principal.permissions !== undefined && !grants(principal.permissions, permission)) {
     return refused(asked, `key/${principal.keyId}`, `the permission ${permission}`, 'not_allowed');
   }
-  const roles = principal.roles
-    .flatMap((name) => roleOf(snapshot, name) ?? [])
-    .filter((role) => grants(role.permissions, permission));
+  const roles = rolesWith(snapshot, principal, permission);
   if (roles.length === 0) {
     return refused(
       asked,
@@ -75,6 +73,34 @@ export function judge(snapshot: Snapshot, principal: Principal, asked: AskedRigh
     return refused(asked, `team/${principal.team}`, `${what} in the list of your team`);
   }
   return judgeAccess(principal, asked) ?? { allowed: true, role: role.name };
+}
+
+interface KnownRoles {
+  readonly snapshot: Snapshot;
+  readonly byPermission: Map<Permission, readonly SnapshotRole[]>;
+}
+
+const knownRoles = new WeakMap<Principal, KnownRoles>();
+
+/** Those of somebody's roles that give a right, found once: groups may bring hundreds of roles. */
+function rolesWith(
+  snapshot: Snapshot,
+  principal: Principal,
+  permission: Permission,
+): readonly SnapshotRole[] {
+  let known = knownRoles.get(principal);
+  if (known?.snapshot !== snapshot) {
+    known = { snapshot, byPermission: new Map() };
+    knownRoles.set(principal, known);
+  }
+  let roles = known.byPermission.get(permission);
+  if (roles === undefined) {
+    roles = principal.roles
+      .flatMap((name) => roleOf(snapshot, name) ?? [])
+      .filter((role) => grants(role.permissions, permission));
+    known.byPermission.set(permission, roles);
+  }
+  return roles;
 }
 
 function listOf(role: SnapshotRole, { list }: AskedRight): readonly string[] | undefined {
@@ -117,7 +143,7 @@ function judgeAccess(principal: Principal, asked: AskedRight): Refusal | undefin
     ['features', access.features, principal.features, 'the feature'],
   ] as const;
   for (const [list, wanted, had, word] of lists) {
-    if (wanted === undefined || wanted.some((one) => had.includes(one))) continue;
+    if (wanted === undefined || hasAny(wanted, had)) continue;
     return refused(asked, `access/${list}`, `${word} ${named(wanted, ' or ')}`, 'not_allowed');
   }
   const scopes = access.scopes ?? [];
@@ -125,6 +151,15 @@ function judgeAccess(principal: Principal, asked: AskedRight): Refusal | undefin
   if (missing.length === 0) return undefined;
   const words = `the scope ${named(missing, ' and ')}`;
   return refused(asked, 'access/scopes', words, 'insufficient_scope', scopes);
+}
+
+const wantedNames = new WeakMap<readonly string[], ReadonlySet<string>>();
+
+/** To the letter: a star in these lists is a star. They may be long, and stay the same within a snapshot. */
+function hasAny(wanted: readonly string[], had: readonly string[]): boolean {
+  const names = wantedNames.get(wanted) ?? new Set(wanted);
+  wantedNames.set(wanted, names);
+  return had.some((name) => names.has(name));
 }
 
 /** The decision as a line of the trace. */

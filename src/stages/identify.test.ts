@@ -237,6 +237,15 @@ describe('a token', () => {
     );
   });
 
+  it('is told of again some time later: when its user was seen last is known then, and what was lost is mended', async () => {
+    const { identify, seen, clock } = identifier();
+    for (const now of [1000, 300_999, 301_000]) {
+      clock.now = now;
+      await identify('good.token.x');
+    }
+    expect(seen.map(({ seenAt }) => seenAt)).toEqual([1000, 301_000]);
+  });
+
   it('is told of when it is new or says something else', async () => {
     const { identify, seen } = identifier();
     await identify('good.token.x');

@@ -18,10 +18,10 @@ import { looksLikeToken, type TokenVerifier, type VerifiedToken } from '../core/
 const MAX_KEY_LENGTH = 1024;
 /** How often the use of one key is told of, in milliseconds. */
 const KEY_SIGHTING_MS = 60_000;
+/** And that of one token; of a user with many of them, `reports` tells less often. */
+const USER_SIGHTING_MS = 300_000;
 /** Roles that a line of the trace names. */
 const MOST_NAMED_ROLES = 20;
-/** Users whose latest token is remembered, so that only a change is told of. */
-const MOST_REMEMBERED_USERS = 20_000;
 
 /**
  * The one credential of a request, from whichever place its client's API puts it: `authorization`,
@@ -89,12 +89,8 @@ export class Identifier {
   readonly #dependencies: IdentifierDependencies;
   /** By what they were made of: gone with the key, or with the token in the verifier's cache. */
   readonly #made = new WeakMap<VirtualKey | VerifiedToken, Made>();
-  /** When the use of a key was last told of. */
-  readonly #toldOfKey = new WeakMap<VirtualKey, number>();
-  /** Tokens that were looked at for something new. */
-  readonly #toldTokens = new WeakSet<VerifiedToken>();
-  /** Canonical user → what its latest token said; the user that was remembered longest goes first. */
-  readonly #toldOfUser = new Map<string, string>();
+  /** When the use of a key, or of a token, was last told of. */
+  readonly #told = new WeakMap<VirtualKey | VerifiedToken, number>();
 
   constructor(dependencies: IdentifierDependencies) {
     this.#dependencies = dependencies;
@@ -152,26 +148,23 @@ export class Identifier {
   }
 
   #tellOfKey(key: VirtualKey): void {
-    const { reports, now } = this.#dependencies;
-    const time = now();
-    if (time - (this.#toldOfKey.get(key) ?? -Infinity) < KEY_SIGHTING_MS) return;
-    this.#toldOfKey.set(key, time);
-    reports.keyUsed(key.id, time);
+    const time = this.#tellAgain(key, KEY_SIGHTING_MS);
+    if (time !== undefined) this.#dependencies.reports.keyUsed(key.id, time);
   }
 
   #tellOfUser(token: VerifiedToken): void {
-    if (this.#toldTokens.has(token)) return;
-    this.#toldTokens.add(token);
-    const { provider, user: id, email, name, groups, tenant } = token;
-    const said = JSON.stringify([provider, email, name, groups, tenant]);
-    if (this.#toldOfUser.get(id) === said) return;
-    this.#toldOfUser.delete(id);
-    const [oldest] = this.#toldOfUser.keys();
-    if (this.#toldOfUser.size >= MOST_REMEMBERED_USERS && oldest !== undefined)
-      this.#toldOfUser.delete(oldest);
-    this.#toldOfUser.set(id, said);
-    const { reports, now } = this.#dependencies;
-    reports.userSeen({ id, provider, email, name, groups, tenant, seenAt: now() });
+    const seenAt = this.#tellAgain(token, USER_SIGHTING_MS);
+    if (seenAt === undefined) return;
+    const { provider, user: id, email, name, groups, tenant, issuedAt } = token;
+    this.#dependencies.reports.userSeen({ id, provider, email, name, groups, tenant, issuedAt, seenAt });
+  }
+
+  /** The time, where it is to be told of it (again). */
+  #tellAgain(source: VirtualKey | VerifiedToken, everyMs: number): number | undefined {
+    const time = this.#dependencies.now();
+    if (time - (this.#told.get(source) ?? -Infinity) < everyMs) return undefined;
+    this.#told.set(source, time);
+    return time;
   }
 }
 

@@ -20,9 +20,14 @@ export function parseStrictObject(bytes: Buffer): JsonObject | undefined {
   } catch {
     return undefined;
   }
-  if (!isObject(value)) return undefined;
-  const written = [...text.matchAll(STRING)].filter(([, colon]) => colon !== undefined).length;
-  return countMembers(value) === written ? value : undefined;
+  return isObject(value) && hasEachMemberOnce(text, value) ? value : undefined;
+}
+
+/** Whether no object in JSON text has two members of one name. */
+export function hasEachMemberOnce(text: string, parsed: unknown): boolean {
+  let written = 0;
+  for (const [, colon] of text.matchAll(STRING)) if (colon !== undefined) written += 1;
+  return countMembers(parsed) === written;
 }
 
 export function isObject(value: unknown): value is JsonObject {

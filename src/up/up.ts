@@ -69,6 +69,7 @@ function childEnvironment(options: UpOptions, endpoints: Endpoints, encryptionKe
     [variableOf('encryptionKey')]: encryptionKey,
     [variableOf('drainSeconds')]: String(settings.drainSeconds),
     [variableOf('leaseSeconds')]: String(settings.leaseSeconds),
+    [variableOf('limitDomains')]: settings.limitDomains.join(','),
     [variableOf('envoyFeatures')]: settings.envoyFeatures,
     [variableOf('keyPrefix')]: settings.keyPrefix,
     [variableOf('adminToken')]: settings.adminToken ?? '',

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { createServer, request, type IncomingMessage } from 'node:http';
-import { connect as connectHttp2 } from 'node:http2';
+import { connect as connectHttp2, createSecureServer, type Http2SecureServer } from 'node:http2';
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -317,6 +317,7 @@ describe.each([
       incoming.resume();
       response.writeHead(404, {
         'set-cookie': 'a=1',
+        'clear-site-data': '"*"',
         'www-authenticate': 'Basic',
         'strict-transport-security': 'max-age=1',
         'access-control-allow-origin': '*',
@@ -329,7 +330,13 @@ describe.each([
     const result = await get('/backends/plain/x');
     expect(result).toMatchObject({ status: 404, text: '{"missing":true}' });
     expect(result.headers['x-theirs']).toBe('stays');
-    for (const name of ['set-cookie', 'www-authenticate', 'strict-transport-security', 'x-limen-dropped']) {
+    for (const name of [
+      'set-cookie',
+      'clear-site-data',
+      'www-authenticate',
+      'strict-transport-security',
+      'x-limen-dropped',
+    ]) {
       expect(result.headers[name]).toBeUndefined();
     }
     expect(result.headers['x-request-id']).not.toBe('theirs');
@@ -458,6 +465,12 @@ describe.each([
   ])('a protected path has no other way in: %s (%s)', async (path) => {
     const result = await get(path);
     expect([400, 403]).toContain(result.status);
+    expect(service.requests).toEqual([]);
+  });
+
+  test('no service is made to say what it was sent, its credential among it', async () => {
+    const { status } = await plane.call({ method: 'TRACE', path: '/backends/keyed/x' });
+    expect(status).toBe(405);
     expect(service.requests).toEqual([]);
   });
 
@@ -672,6 +685,7 @@ describe('other services over TLS', () => {
   let plane: DataPlane;
   let folder: string;
   let servers: HttpsServer[];
+  let http2: Http2SecureServer;
 
   beforeAll(async () => {
     folder = await temporaryFolder();
@@ -689,6 +703,13 @@ describe('other services over TLS', () => {
       return server;
     };
     servers = [await serve(['service.test']), await serve(['another.test'])];
+    const { certificate, key } = authority.issue({ names: ['service.test'] });
+    http2 = createSecureServer({ cert: certificate, key }, (incoming, response) => {
+      incoming.resume();
+      incoming.on('end', () => response.end(JSON.stringify({ ...incoming.headers, ...incoming.trailers })));
+    });
+    http2.listen(0, '127.0.0.1');
+    await once(http2, 'listening');
     const [good, wrong] = servers.map(portOf);
     const at = (port: number | undefined) => `https://service.test:${String(port)}`;
     plane = await startDataPlane({
@@ -698,8 +719,14 @@ describe('other services over TLS', () => {
         good: { url: at(good), tls: { caFile } },
         wrong: { url: at(wrong), tls: { caFile } },
         untrusted: { url: at(good) },
+        http2: { url: at(portOf(http2)), tls: { caFile }, identityHeaders: true },
       },
-      backendAddresses: { good: ['127.0.0.1'], wrong: ['127.0.0.1'], untrusted: ['127.0.0.1'] },
+      backendAddresses: {
+        good: ['127.0.0.1'],
+        wrong: ['127.0.0.1'],
+        untrusted: ['127.0.0.1'],
+        http2: ['127.0.0.1'],
+      },
     });
   });
   afterAll(async () => {
@@ -708,7 +735,35 @@ describe('other services over TLS', () => {
       server.closeAllConnections();
       server.close();
     }
+    http2.close();
     await removeFolder(folder);
+  });
+
+  test('trailers pass over HTTP/2, and say no more of the caller than headers may', async () => {
+    const session = connectHttp2(plane.url);
+    const stream = session.request(
+      { ':method': 'POST', ':path': '/backends/http2/x', authorization: `Bearer ${CLIENT_KEY}` },
+      { waitForTrailers: true },
+    );
+    stream.on('wantTrailers', () =>
+      stream.sendTrailers({
+        'x-checksum': '1',
+        'x-user-id': 'root',
+        'x-user-email': 'root@example.com',
+        'x-api-key': 'k',
+        'x-limen-cluster': 'c',
+        'x-forwarded-for': '10.0.0.1',
+      }),
+    );
+    stream.end('body');
+    const pieces: Buffer[] = [];
+    for await (const piece of stream) pieces.push(Buffer.from(piece));
+    session.close();
+    const received: unknown = JSON.parse(Buffer.concat(pieces).toString());
+    expect(received).toMatchObject({ 'x-checksum': '1', 'x-user-id': expect.not.stringContaining('root') });
+    for (const name of ['x-user-email', 'x-api-key', 'x-limen-cluster', 'x-forwarded-for']) {
+      expect(received).not.toHaveProperty([name]);
+    }
   });
 
   test('the name is asked for and checked, at the address that the control plane has found', async () => {

@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { WitnessServer } from '../../src/control/witness-server.ts';
@@ -12,7 +12,9 @@ import { request } from '../support/data-plane/requests.ts';
 import { eventually, removeFolder, temporaryFolder } from '../support/running-envoy.ts';
 import { openai, type ScriptedUpstream, silent, startUpstream } from '../support/upstream/index.ts';
 
-const REQUESTS = 300;
+/** Some megabytes of entries: more than Envoy holds for one who does not read. */
+const REQUESTS = 2000;
+const AT_ONCE = 50;
 
 let folder: string;
 let socketPath: string;
@@ -42,7 +44,7 @@ beforeAll(async () => {
     models: {
       gpt: { targets: [{ provider: 'second' }] },
       impatient: {
-        targets: [{ provider: 'first' }, { provider: 'second' }],
+        targets: [{ provider: 'first' }, { provider: 'second', priority: 1 }],
         perTryTimeoutSeconds: 0.3,
       },
     },
@@ -123,18 +125,24 @@ describe('the copy of the access log', () => {
   test('holds up nothing while it is taken in and never read', { timeout: 60_000 }, async () => {
     witness?.stop();
     witness = undefined;
-    const stuck: Server = createServer({ pauseOnConnect: true });
+    const sockets: Socket[] = [];
+    const stuck = createServer({ pauseOnConnect: true }, (socket) => sockets.push(socket));
     await new Promise<void>((resolve) => stuck.listen(socketPath, resolve));
     plane.forget();
-    for (let sent = 0; sent < REQUESTS; sent += 30) {
+    for (let sent = 0; sent < REQUESTS; sent += AT_ONCE) {
       const results = await Promise.all(
-        Array.from({ length: 30 }, () =>
+        Array.from({ length: AT_ONCE }, () =>
           plane.call(request('chat', { model: 'gpt', content: 'x'.repeat(2000) })),
         ),
       );
       expect(results.map(({ status }) => status)).toEqual(results.map(() => 200));
     }
     expect(await plane.settled(REQUESTS)).toHaveLength(REQUESTS);
-    await new Promise((resolve) => stuck.close(resolve));
+    expect(sockets.length).toBeGreaterThan(0);
+    // It is bounded: what is more than that is dropped.
+    const dropped = /logs_dropped: (\d+)/.exec(await plane.stats('grpc_access_log'))?.[1];
+    expect(Number(dropped)).toBeGreaterThan(0);
+    for (const socket of sockets) socket.destroy();
+    stuck.close();
   });
 });

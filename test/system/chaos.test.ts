@@ -109,6 +109,11 @@ async function expectRows(report: FaultReport, promised: FaultPromise, user: str
   expect(rows.length).toBeLessThanOrEqual(report.outcomes.length);
   const answered = report.outcomes.filter(({ status }) => status === 200);
   expect(answered.filter(({ headers }) => !byId.has(headers['x-request-id']))).toEqual([]);
+  // Envoy alone takes along what nobody else was told.
+  const unsettled = answered.filter(
+    ({ headers }) => byId.get(headers['x-request-id'])?.['error_code'] === 'unsettled',
+  );
+  expect(promised.fault.endsWith(' of Envoy') ? [] : unsettled.map(describeOutcome)).toEqual([]);
   // A request of which the client heard nothing, or a refusal, may have been admitted or not.
   expect(rows.length).toBeGreaterThanOrEqual(answered.length);
   expect(promised.usageSources).toEqual(expect.arrayContaining(Object.keys(countBy(rows, 'usage_source'))));

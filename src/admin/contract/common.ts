@@ -36,6 +36,14 @@ export const errorSchema = z
   })
   .meta({ id: 'Error' });
 
+/** Name of a user, a team and the like: it stands in headers, rows and logs, where a control character ends a line. */
+export const nameSchema = z
+  .string()
+  .trim()
+  .min(1)
+  .max(256)
+  .regex(/^\P{Cc}*$/u, 'a name without control characters');
+
 /** Anything that a query may hold as a whole number from 1. */
 export function pageSize(most: number, usual: number) {
   return z.coerce.number().int().min(1).max(most).default(usual);

@@ -1,12 +1,11 @@
 import { z } from 'zod';
 import { PERMISSIONS, SURFACES } from '../../core/access.ts';
-import { pageSize } from './common.ts';
+import { nameSchema as name, pageSize } from './common.ts';
 
 /** Longest list that one answer gives. */
 const MOST_KEYS = 1000;
 const LONGEST_GRACE_SECONDS = 30 * 86_400;
 
-const name = z.string().trim().min(1).max(256);
 const time = z.iso.datetime({ offset: true, error: 'a time such as 2027-01-31T00:00:00Z' });
 
 const modelPattern = z

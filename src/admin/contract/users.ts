@@ -1,8 +1,7 @@
 import { z } from 'zod';
-import { pageSize } from './common.ts';
+import { nameSchema as name, pageSize } from './common.ts';
 
 const MOST_USERS = 1000;
-const name = z.string().trim().min(1).max(256);
 const names = z.array(name).max(200);
 
 /** GET /api/v1/users */
@@ -31,7 +30,13 @@ export const editUserSchema = z.strictObject({
 
 export type EditUserRequest = z.infer<typeof editUserSchema>;
 
-export const userIdSchema = z.object({ id: z.string().min(1).max(512) });
+export const userIdSchema = z.object({
+  id: z
+    .string()
+    .min(1)
+    .max(512)
+    .regex(/^\P{Cc}*$/u, 'a user without control characters'),
+});
 
 /** A user as the API shows it: what is claimed by tokens and what was set here apart. */
 export const userViewSchema = z

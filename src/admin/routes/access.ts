@@ -1,7 +1,6 @@
 import { z } from 'zod';
-import { teamSchema } from '../../config/resources/team.ts';
 import type { UserRecord } from '../../core/access.ts';
-import { isBuiltInRole, teamOf } from '../../core/roles.ts';
+import { isBuiltInRole } from '../../core/roles.ts';
 import type { Snapshot } from '../../core/snapshot.ts';
 import { requireAtMostOwn } from '../caller.ts';
 import {
@@ -65,7 +64,7 @@ export function accessRoutes(options: AccessRoutesOptions): readonly Route[] {
 }
 
 /** What managers of a team may do without being able to change what the team is allowed. */
-function teamMembersRoute({ inForce, resources, rights }: AccessRoutesOptions): Route {
+function teamMembersRoute({ resources, rights }: AccessRoutesOptions): Route {
   return defineRoute({
     method: 'PUT',
     path: '/api/v1/teams/:name/members',
@@ -82,23 +81,25 @@ function teamMembersRoute({ inForce, resources, rights }: AccessRoutesOptions): 
           `This needs the permission teams:write, or to be a manager of the team ${name}.`,
         );
       }
-      const [found] = await resources.list('Team', name);
-      const snapshot = inForce();
-      const team = snapshot && teamOf(snapshot, name);
-      if (found === undefined || team === undefined)
-        throw new AdminError('not_found', `There is no Team/${name}.`);
-      // Whoever comes in gets what the team has.
-      const added = members.filter((member) => !team.members.includes(member));
-      if (added.length > 0) requireAtMostOwn(caller, rights.ofRoles(team.roles));
-      const { apiVersion, kind, metadata } = found;
-      const { spec } = teamSchema.parse({ apiVersion, kind, metadata, spec: found.spec });
-      return resources.apply([{ apiVersion, kind, metadata, spec: { ...spec, members } }], {
-        dryRun: false,
-        actor: caller.actor,
-        review: () => undefined,
-      });
+      return resources.apply(
+        (present) => {
+          const team = present.find(
+            (resource) => resource.kind === 'Team' && resource.metadata.name === name,
+          );
+          if (team?.kind !== 'Team') throw unknownTeam(name);
+          // Whoever comes in gets what the team has.
+          const added = members.filter((member) => !team.spec.members.includes(member));
+          if (added.length > 0) requireAtMostOwn(caller, rights.ofRoles(team.spec.roles));
+          return [{ ...team, spec: { ...team.spec, members } }];
+        },
+        { dryRun: false, actor: caller.actor, review: () => undefined },
+      );
     },
   });
+}
+
+function unknownTeam(name: string): AdminError {
+  return new AdminError('not_found', `There is no Team/${name}.`);
 }
 
 interface Group {

@@ -8,9 +8,9 @@ import {
   resourceListSchema,
   resourceViewSchema,
 } from '../contract.ts';
-import { requirePermission } from '../caller.ts';
+import { requirePermission, type Caller } from '../caller.ts';
 import { AdminError } from '../errors.ts';
-import type { ResourceService } from '../resource-service.ts';
+import type { ChangeRequest, ResourceService } from '../resource-service.ts';
 import { requireResourcesWithin, RESOURCE_WRITERS, writePermission, type Rights } from '../rights.ts';
 import { defineRoute, type Route } from '../router.ts';
 
@@ -41,7 +41,7 @@ export function resourceRoutes(resources: ResourceService, rights: Rights): read
         resources.apply(inputs, {
           dryRun,
           actor: caller.actor,
-          review: (checked) => requireResourcesWithin(caller, checked, rights),
+          review: reviewFor(caller, rights),
         }),
     }),
     defineRoute({
@@ -84,10 +84,29 @@ export function resourceRoutes(resources: ResourceService, rights: Rights): read
       response: applyResultSchema,
       handle: ({ params: { kind, name }, query, caller }) => {
         requirePermission(caller, writePermission(kind));
-        return resources.remove(kind, name, { dryRun: query.dryRun === 'true', actor: caller.actor });
+        return resources.remove(kind, name, {
+          dryRun: query.dryRun === 'true',
+          actor: caller.actor,
+          review: reviewFor(caller, rights),
+        });
       },
     }),
   ];
+}
+
+/**
+ * Nobody puts more into force than they have; nor takes away what gives more, which somebody would put back: by then they
+ * could have a key of whom it made small. To end a key is open to all who may write keys.
+ */
+function reviewFor(caller: Caller, rights: Rights): ChangeRequest['review'] {
+  return (resources, before) => {
+    requireResourcesWithin(
+      caller,
+      before.filter(({ kind }) => kind !== 'ApiKey'),
+      rights,
+    );
+    requireResourcesWithin(caller, resources, rights);
+  };
 }
 
 /** A kind as people type it: `model`, `models` and `Model` are the same. */

@@ -5,11 +5,19 @@ import {
   userListSchema,
   userViewSchema,
 } from '../contract.ts';
+import { nearestNames } from '../../core/nearest.ts';
+import { roleOf } from '../../core/roles.ts';
+import type { Snapshot } from '../../core/snapshot.ts';
+import { AdminError } from '../errors.ts';
 import { defineRoute, type Route } from '../router.ts';
 import type { UserService } from '../user-service.ts';
 
-/** Users. */
-export function userRoutes(users: UserService): readonly Route[] {
+/**
+ * Users.
+ *
+ * @param inForce the configuration at present; nothing before the first
+ */
+export function userRoutes(users: UserService, inForce: () => Snapshot | undefined): readonly Route[] {
   return [
     defineRoute({
       method: 'GET',
@@ -40,7 +48,39 @@ export function userRoutes(users: UserService): readonly Route[] {
       params: userIdSchema,
       body: editUserSchema,
       response: userViewSchema,
-      handle: ({ params, body, caller }) => users.edit(params.id, body, caller),
+      handle: async ({ params, body, caller }) => {
+        if (body.roles !== undefined) requireRoles(body.roles, await rolesOf(users, params.id), inForce());
+        return users.edit(params.id, body, caller);
+      },
     }),
   ];
+}
+
+async function rolesOf(users: UserService, id: string): Promise<readonly string[]> {
+  try {
+    return (await users.show(id)).roles;
+  } catch (error) {
+    if (error instanceof AdminError && error.code === 'not_found') return [];
+    throw error;
+  }
+}
+
+/**
+ * A role that is nowhere gives nothing today, and whatever somebody else calls so tomorrow. What a user has already may
+ * stay.
+ *
+ * @throws AdminError invalid_request
+ */
+function requireRoles(
+  wanted: readonly string[],
+  present: readonly string[],
+  snapshot: Snapshot | undefined,
+): void {
+  const unknown = wanted.find(
+    (name) => !present.includes(name) && (snapshot === undefined || roleOf(snapshot, name) === undefined),
+  );
+  if (unknown === undefined) return;
+  const nearest = nearestNames(unknown, Object.keys(snapshot?.roles ?? {}), 1)[0];
+  const hint = nearest === undefined ? '' : `; did you mean ${nearest}?`;
+  throw new AdminError('invalid_request', `There is no role ${JSON.stringify(unknown)}${hint || '.'}`);
 }

@@ -45,7 +45,10 @@ function command(...words: string[]): string {
 
 function redisSocket(url: string) {
   if (url.startsWith('/')) return { socket: connect(url), login: '' };
-  const { protocol, hostname, port, username, password } = new URL(url);
+  // Of a cluster one node is asked: it knows the others.
+  const { protocol, hostname, port, username, password } = new URL(
+    url.replace('+cluster://', '://').replace(/,.*$/, ''),
+  );
   const address = { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: Number(port || 6379) };
   const words = [decodeURIComponent(username), decodeURIComponent(password)].filter((word) => word !== '');
   return {

@@ -133,7 +133,7 @@ const modelSpecSchema = z.strictObject({
     .max(1e9)
     .optional()
     .describe(
-      'Longest answer in tokens: what hard limits reserve where a request names no limit of its own. Name the largest of all targets',
+      'Longest answer in tokens: what hard limits reserve where a request names no limit of its own, or a higher one, and then ask of the provider. Name the largest of all targets',
     ),
 });
 

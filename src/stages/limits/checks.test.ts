@@ -30,7 +30,12 @@ function cost(targets = TARGETS): Cost & { readonly asked: () => number } {
     targets,
     question: () => {
       asked += 1;
-      return { measure: { tokens: 100, images: 0, openEnded: false }, inputEstimate: 25, tries: 1, outputTokens: 0 };
+      return {
+        measure: { tokens: 100, images: 0, openEnded: false, otherMedia: false },
+        inputEstimate: 25,
+        tries: 1,
+        outputTokens: 0,
+      };
     },
     asked: () => asked,
   };
@@ -97,9 +102,11 @@ describe('planLimits', () => {
       { provider: 'openai', type: 'openai', model: 'm', defaultMaxOutputTokens: 0 },
       ...priced,
     ]);
-    expect(() => plan([rule('b', BUDGET)], unpriced)).toThrow(
-      expect.objectContaining({ code: 'budget_exhausted', message: expect.stringContaining('spec.price') }),
-    );
+    expect(plan([rule('b', BUDGET)], unpriced)).toMatchObject({
+      checks: [],
+      trace: [['limit', 'b', 'ada', 'refused', 'the price is not known']],
+      refusal: { code: 'budget_exhausted', message: expect.stringContaining('spec.price') },
+    });
     const shadow = plan([rule('b', { ...BUDGET, shadow: true })], unpriced);
     expect(shadow).toMatchObject({
       checks: [],

@@ -19,14 +19,14 @@ export interface LimitPlan {
   readonly checks: readonly LimitCheck[];
   /** Names of the rules by which it is refused while the store is away; shadow rules never are. */
   readonly refuseWhenAway: readonly string[];
-  /** Rules that could not be reckoned with, and refuse nobody. */
+  /** Rules that could not be reckoned with. */
   readonly trace: readonly TraceLine[];
+  /** budget_exhausted, where one of these refuses: a hard budget in US dollars, and the price of a target is not known. */
+  readonly refusal?: LimenError | undefined;
 }
 
 /**
  * Every rule that is about a request, as questions for the limiter. No I/O.
- *
- * Throws budget_exhausted where a hard budget in US dollars applies and a target's price is not known.
  *
  * @param now Unix ms of this machine
  */
@@ -39,21 +39,23 @@ export function planLimits(
   const checks: LimitCheck[] = [];
   const refuseWhenAway = new Set<string>();
   const trace: TraceLine[] = [];
+  let refusal: LimenError | undefined;
   const bounds = cost && new Bounds(cost);
   for (const rule of rulesFor(snapshot, request)) {
     if (rule.unit !== 'requests' && bounds === undefined) continue;
     for (const counted of subjectsOf(rule, request)) {
       const bound = rule.unit === 'requests' ? ONE_REQUEST : bounds?.of(rule, counted.providers);
       if (bound === undefined) {
-        if (!rule.shadow) throw unknownPrice(rule, request.model ?? '');
-        trace.push(['limit', rule.name, traced(counted.subject), 'would refuse', 'the price is not known']);
+        if (!rule.shadow) refusal ??= unknownPrice(rule, request.model ?? '');
+        const outcome = rule.shadow ? 'would refuse' : 'refused';
+        trace.push(['limit', rule.name, traced(counted.subject), outcome, 'the price is not known']);
         continue;
       }
       if (rule.onStoreAway === 'refuse' && !rule.shadow) refuseWhenAway.add(rule.name);
       checks.push(checkOf(rule, counted, bound, now));
     }
   }
-  return { checks, refuseWhenAway: [...refuseWhenAway], trace };
+  return { checks, refuseWhenAway: [...refuseWhenAway], trace, refusal };
 }
 
 export function traced(name: string): string {

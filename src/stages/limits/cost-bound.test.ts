@@ -9,7 +9,7 @@ function target(price?: Price, more: Partial<CostTarget> = {}): CostTarget {
 }
 
 function question(tokens: number, more: object = {}) {
-  const measure = { tokens, images: 0, openEnded: false };
+  const measure = { tokens, images: 0, openEnded: false, otherMedia: false };
   return { measure, inputEstimate: Math.ceil(tokens / 4), tries: 1, outputTokens: Infinity, ...more };
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { inputBound, measureInput } from './input-bound.ts';
+import { inputBound, measureInput, untoldInput } from './input-bound.ts';
 
 const IMAGE = `data:image/png;base64,${'A'.repeat(4000)}`;
 
@@ -15,7 +15,7 @@ describe('measureInput', () => {
   it.each<[string, object]>([
     ['chat', user('hi')],
     ['chat', user([{ type: 'text', text: 'hi' }])],
-    ['chat', user([{ type: 'input_audio', input_audio: { data: 'AAAA', format: 'mp3' } }])],
+    ['chat', user([{ type: 'input_audio', input_audio: { data: 'SUQz', format: 'mp3' } }])],
     ['responses', { input: 'hi' }],
     ['responses', { input: [{ role: 'user', content: [{ type: 'input_text', text: 'hi' }] }] }],
     ['responses', { input: [{ type: 'function_call_output', call_id: 'c', output: 'so' }] }],
@@ -28,11 +28,16 @@ describe('measureInput', () => {
       'gemini',
       { contents: [{ parts: [{ text: 'hi' }, { functionCall: { name: 'f', args: { inlineData: 1 } } }] }] },
     ],
-    ['gemini', { contents: [{ parts: [{ inlineData: { mimeType: 'audio/mp3', data: 'AAAA' } }] }] }],
+    ['gemini', { contents: [{ parts: [{ inlineData: { mimeType: 'audio/mp3', data: '//uQ' } }] }] }],
     ['embeddings', { input: [[1, 2], [3]] }],
   ])('bounds a %s by its bytes: %j', (wire, request) => {
     const { length } = Buffer.from(JSON.stringify(request));
-    expect(measure(wire, request)).toEqual({ tokens: length, images: 0, openEnded: false });
+    expect(measure(wire, request)).toEqual({
+      tokens: length,
+      images: 0,
+      openEnded: false,
+      otherMedia: false,
+    });
   });
 
   it.each<[string, (url: string) => object]>([
@@ -53,7 +58,12 @@ describe('measureInput', () => {
         user([
           {
             type: 'tool_result',
-            content: [{ type: 'image', source: { type: 'base64', data: url.split(',')[1] } }],
+            content: [
+              {
+                type: 'image',
+                source: { type: 'base64', media_type: 'image/png', data: url.split(',')[1] },
+              },
+            ],
           },
         ]),
     ],
@@ -107,6 +117,53 @@ describe('measureInput', () => {
     expect(measure(wire, request).openEnded).toBe(true);
   });
 
+  const wave = (rate: number) => {
+    const head = Buffer.alloc(44);
+    head.write('RIFF    WAVEfmt ', 'latin1');
+    head.writeUInt32LE(rate, 24);
+    return head.toString('base64');
+  };
+
+  it.each([
+    ['MP3', '//uQxAAA', false],
+    ['MP3 with a title', 'SUQzBAAA', false],
+    ['WAVE', wave(16_000), false],
+    ['WAVE of one sample a second', wave(1), true],
+    ['FLAC, of which an hour of silence is 20 KB', 'ZkxhQwAA', true],
+    ['Ogg', 'T2dnUwAC', true],
+    ['nothing', undefined, true],
+  ])('bounds audio by its bytes where it must have so many: %s', (_name, data, openEnded) => {
+    const audio = { type: 'input_audio', input_audio: { data, format: 'mp3' } };
+    expect(measure('chat', user([audio])).openEnded).toBe(openEnded);
+    const inlineData = { mimeType: 'audio/mp3', data };
+    expect(measure('gemini', { contents: [{ parts: [{ inlineData }] }] }).openEnded).toBe(openEnded);
+  });
+
+  it.each<[string, (url: string) => object]>([
+    ['chat', (url) => user([{ type: 'image_url', image_url: { url } }])],
+    [
+      'responses',
+      (url) => ({ input: [{ role: 'user', content: [{ type: 'input_image', image_url: url }] }] }),
+    ],
+    ['messages', (url) => user([{ type: 'image', source: { type: 'url', url } }])],
+  ])('tells what Google may take for a file or a video in the place of an image of %s', (wire, requestOf) => {
+    const kinds = [
+      'https://x/y.png',
+      'https://x/y.JPG?sig=a.pdf',
+      'https://x/y.pdf',
+      'https://x/y.pdf?.png',
+      'https://www.youtube.com/watch?v=1.png',
+      'data:application/pdf;base64,AAAA',
+      'data:video/mp4;base64,AAAA/y.png',
+    ].map((url) => measure(wire, requestOf(url)).otherMedia);
+    expect(kinds).toEqual([false, false, true, true, true, true, true]);
+  });
+
+  it('does not take the word image for one', () => {
+    const source = { type: 'base64', media_type: 'application/pdf', data: 'AAAA' };
+    expect(measure('messages', user([{ type: 'image', source }])).otherMedia).toBe(true);
+  });
+
   it('adds what providers add for tools', () => {
     const tools = [
       { type: 'computer_20250124', name: 'computer' },
@@ -117,6 +174,7 @@ describe('measureInput', () => {
       tokens: Buffer.byteLength(JSON.stringify(request)) + 2048,
       images: 0,
       openEnded: false,
+      otherMedia: false,
     });
   });
 });
@@ -125,10 +183,26 @@ describe('inputBound', () => {
   const openai = { type: 'openai', model: 'gpt-4o' };
 
   it('is never more than the longest prompt of the model', () => {
-    expect(inputBound({ tokens: 500, images: 0, openEnded: false }, openai, undefined)).toBe(500);
-    expect(inputBound({ tokens: 500, images: 0, openEnded: false }, openai, 128)).toBe(128);
-    expect(inputBound({ tokens: 5, images: 0, openEnded: true }, openai, 200_000)).toBe(200_000);
-    expect(inputBound({ tokens: 5, images: 0, openEnded: true }, openai, undefined)).toBe(1_050_000);
+    expect(
+      inputBound({ tokens: 500, images: 0, openEnded: false, otherMedia: false }, openai, undefined),
+    ).toBe(500);
+    expect(inputBound({ tokens: 500, images: 0, openEnded: false, otherMedia: false }, openai, 128)).toBe(
+      128,
+    );
+    expect(inputBound({ tokens: 5, images: 0, openEnded: true, otherMedia: false }, openai, 200_000)).toBe(
+      200_000,
+    );
+    expect(inputBound({ tokens: 5, images: 0, openEnded: true, otherMedia: false }, openai, undefined)).toBe(
+      1_050_000,
+    );
+  });
+
+  it('takes anything in the place of an image for as long as can be, at Google alone', () => {
+    const media = { tokens: 5, images: 1, openEnded: false, otherMedia: true };
+    expect(inputBound(media, openai, undefined)).toBe(24_605);
+    expect(inputBound(media, { type: 'gemini', model: 'flash' }, undefined)).toBe(1_050_000);
+    expect(inputBound(media, { type: 'vertex', model: 'gemini-3-pro' }, 1000)).toBe(1000);
+    expect(inputBound(media, { type: 'vertex', model: 'claude-sonnet-4-5' }, undefined)).toBe(8469);
   });
 
   it.each([
@@ -139,7 +213,21 @@ describe('inputBound', () => {
     ['bedrock', 'eu.anthropic.claude-sonnet-4-5-v1:0', 8464],
     ['vertex', 'gemini-3-pro', 4128],
   ])('takes an image at %s %s for %i tokens at most', (type, model, tokens) => {
-    const two = { tokens: 0, images: 2, openEnded: false };
+    const two = { tokens: 0, images: 2, openEnded: false, otherMedia: false };
     expect(inputBound(two, { type, model }, undefined)).toBe(2 * tokens);
+  });
+});
+
+describe('untoldInput', () => {
+  const text = { tokens: 400, images: 0, openEnded: false, otherMedia: false };
+  const targets = [{ type: 'openai', model: 'gpt-4o' }];
+
+  it('is nothing of its own for text', () => {
+    expect(untoldInput(text, targets, undefined)).toBeUndefined();
+  });
+
+  it('takes images and what lies elsewhere for the most that they may be', () => {
+    expect(untoldInput({ ...text, images: 2 }, targets, undefined)).toBe(100 + 2 * 24_600);
+    expect(untoldInput({ ...text, openEnded: true }, targets, 200_000)).toBe(200_000);
   });
 });

@@ -8,6 +8,8 @@ export interface InputMeasure {
   readonly images: number;
   /** It names what lies elsewhere, or has the provider fetch more: its length is not in the body. */
   readonly openEnded: boolean;
+  /** What stands where an image belongs may be a file or a video: Google takes those there, all others refuse them. */
+  readonly otherMedia: boolean;
 }
 
 /**
@@ -27,13 +29,41 @@ const LONGEST_PROMPT = 1_050_000;
  * @param contextTokens of the Model, where it is known: no prompt is longer
  */
 export function inputBound(
-  { tokens, images, openEnded }: InputMeasure,
-  target: { readonly type: string; readonly model: string },
+  { tokens, images, openEnded, otherMedia }: InputMeasure,
+  target: Target,
   contextTokens: number | undefined,
 ): number {
   const counted = tokens + images * imageTokens(target);
-  const bound = openEnded ? Math.max(LONGEST_PROMPT, contextTokens ?? 0) : counted;
+  const isOpen = openEnded || (otherMedia && isGoogles(target));
+  const bound = isOpen ? Math.max(LONGEST_PROMPT, contextTokens ?? 0) : counted;
   return Math.min(bound, contextTokens ?? Infinity);
+}
+
+interface Target {
+  readonly type: string;
+  readonly model: string;
+}
+
+function isGoogles({ type, model }: Target): boolean {
+  return type === 'gemini' || (type === 'vertex' && !model.includes('claude')) || model.includes('gemini');
+}
+
+/** Bytes of text for each token: the usual four characters. */
+const BYTES_PER_TOKEN = 4;
+
+/**
+ * Tokens of a prompt that its provider never told: text by its length, all else as the most that it may be. Undefined
+ * where the length alone tells as much.
+ */
+export function untoldInput(
+  measure: InputMeasure,
+  targets: readonly Target[],
+  contextTokens: number | undefined,
+): number | undefined {
+  const { tokens, images, openEnded, otherMedia } = measure;
+  if (images === 0 && !openEnded && !otherMedia) return undefined;
+  const usual = { ...measure, tokens: Math.ceil(tokens / BYTES_PER_TOKEN) };
+  return Math.max(0, ...targets.map((target) => inputBound(usual, target, contextTokens)));
 }
 
 /** Of gpt-4o-mini: a base of 2,833 and 5,667 for each of at most 8 tiles (OpenAI, "Images and vision"). */
@@ -46,7 +76,7 @@ const CLAUDE_IMAGE_TOKENS = 92 * 92;
 const GEMINI_IMAGE_TOKENS = 16 * 258;
 
 /** The most tokens that one image may be counted as. */
-function imageTokens({ type, model }: { readonly type: string; readonly model: string }): number {
+function imageTokens({ type, model }: Target): number {
   if (model.includes('claude')) return CLAUDE_IMAGE_TOKENS;
   if (model.includes('gemini')) return GEMINI_IMAGE_TOKENS;
   const openai = type === 'openai' || type === 'azure-openai';
@@ -62,7 +92,7 @@ function imageTokens({ type, model }: { readonly type: string; readonly model: s
  * @param body one JSON object that was scanned
  */
 export function measureInput(wire: string, body: Buffer): InputMeasure {
-  if (wire === 'embeddings') return { tokens: body.length, images: 0, openEnded: false };
+  if (wire === 'embeddings') return { tokens: body.length, images: 0, openEnded: false, otherMedia: false };
   const request = asObject(JSON.parse(body.toString('utf8'))) ?? {};
   const meter = new Meter();
   READERS[wire]?.(request, meter);
@@ -70,6 +100,7 @@ export function measureInput(wire: string, body: Buffer): InputMeasure {
     tokens: body.length - meter.inlineBytes + meter.added,
     images: meter.images,
     openEnded: meter.openEnded || READERS[wire] === undefined,
+    otherMedia: meter.otherMedia,
   };
 }
 
@@ -77,12 +108,25 @@ class Meter {
   inlineBytes = 0;
   images = 0;
   openEnded = false;
+  otherMedia = false;
   added = 0;
 
   /** @param inline its base64, where it is in the body: not text that anyone reads */
   image(inline: unknown): void {
     this.images += 1;
     if (typeof inline === 'string') this.inlineBytes += inline.length;
+  }
+
+  /** @param url of an image: with its bytes, or where they are */
+  imageAt(url: unknown): void {
+    const isInline = typeof url === 'string' && DATA_URL.test(url);
+    this.image(isInline ? url : undefined);
+    this.otherMedia ||= typeof url === 'string' && !isInline && !namesImage(url);
+  }
+
+  /** @param data base64 */
+  audio(data: unknown): void {
+    if (typeof data !== 'string' || !isAudioOfUsualRate(data)) this.open();
   }
 
   open(): void {
@@ -112,9 +156,30 @@ function has(request: JsonObject, ...names: readonly string[]): boolean {
 
 const DATA_URL = /^data:image\/[a-z0-9.+-]+;base64,/i;
 
-/** The text of an inline image; undefined for a URL, whose bytes may count. */
-function inlineImage(url: unknown): string | undefined {
-  return typeof url === 'string' && DATA_URL.test(url) ? url : undefined;
+/** Whether an address is of an image by its name: of any other, a provider may take what it finds there. */
+function namesImage(address: string): boolean {
+  const url = URL.parse(address);
+  return (
+    (url?.protocol === 'https:' || url?.protocol === 'http:') &&
+    /\.(png|jpe?g|webp|gif|heic|heif|bmp|avif)$/i.test(url.pathname)
+  );
+}
+
+/** Hz below which a second of PCM may have fewer bytes than tokens (Gemini: 32 a second). */
+const LEAST_SAMPLE_RATE = 4000;
+
+/**
+ * Whether audio has more bytes than tokens: MP3 and AAC have at least 8 kbit/s, PCM as much as its rate. An hour of
+ * silence has a few thousand bytes as FLAC or Opus.
+ *
+ * @param data base64
+ */
+function isAudioOfUsualRate(data: string): boolean {
+  const head = Buffer.from(data.slice(0, 60), 'base64');
+  const text = head.toString('latin1');
+  if (text.startsWith('ID3') || (head[0] === 0xff && ((head[1] ?? 0) & 0xe0) === 0xe0)) return true;
+  const isWave = text.startsWith('RIFF') && text.slice(8, 16) === 'WAVEfmt ' && head.length >= 28;
+  return isWave && head.readUInt32LE(24) >= LEAST_SAMPLE_RATE;
 }
 
 type Reader = (request: JsonObject, meter: Meter) => void;
@@ -167,8 +232,12 @@ const FUNCTIONS: ReadonlySet<string> = new Set(['functionDeclarations', 'functio
 /** What becomes of a part, by its type; a type that is not here is not known. */
 type Parts = Readonly<Record<string, (part: JsonObject, meter: Meter) => void>>;
 
-/** What its bytes bound: text, and audio, of which a second has more bytes than tokens. */
+/** What its bytes bound: text. */
 const bytesSuffice = (): void => undefined;
+
+function readAudio({ input_audio: audio }: JsonObject, meter: Meter): void {
+  meter.audio(asObject(audio)?.['data']);
+}
 
 function readParts(content: unknown, known: Parts, meter: Meter): void {
   for (const part of objects(content)) {
@@ -182,8 +251,8 @@ function readParts(content: unknown, known: Parts, meter: Meter): void {
 const CHAT_PARTS: Parts = {
   text: bytesSuffice,
   refusal: bytesSuffice,
-  input_audio: bytesSuffice,
-  image_url: ({ image_url: image }, meter) => meter.image(inlineImage(asObject(image)?.['url'] ?? image)),
+  input_audio: readAudio,
+  image_url: ({ image_url: image }, meter) => meter.imageAt(asObject(image)?.['url'] ?? image),
 };
 
 const RESPONSES_ITEMS: ReadonlySet<string> = new Set([
@@ -203,9 +272,9 @@ const RESPONSES_PARTS: Parts = {
   output_text: bytesSuffice,
   reasoning_text: bytesSuffice,
   refusal: bytesSuffice,
-  input_audio: bytesSuffice,
-  input_image: ({ image_url: url }, meter) => meter.image(inlineImage(url)),
-  computer_screenshot: ({ image_url: url }, meter) => meter.image(inlineImage(url)),
+  input_audio: readAudio,
+  input_image: ({ image_url: url }, meter) => meter.imageAt(url),
+  computer_screenshot: ({ image_url: url }, meter) => meter.imageAt(url),
 };
 
 const MESSAGES_BLOCKS: Parts = {
@@ -216,8 +285,10 @@ const MESSAGES_BLOCKS: Parts = {
   search_result: bytesSuffice,
   tool_result: ({ content }, meter) => readParts(content, MESSAGES_BLOCKS, meter),
   image: ({ source }, meter) => {
-    const { type, data } = asObject(source) ?? {};
-    meter.image(type === 'base64' ? data : undefined);
+    const { type, data, url, media_type: mediaType } = asObject(source) ?? {};
+    if (type === 'url') meter.imageAt(url);
+    else meter.image(type === 'base64' ? data : undefined);
+    meter.otherMedia ||= type === 'base64' && !(typeof mediaType === 'string' && IMAGE_TYPE.test(mediaType));
   },
   document: ({ source }, meter) => {
     const { type, content } = asObject(source) ?? {};
@@ -225,6 +296,8 @@ const MESSAGES_BLOCKS: Parts = {
     else if (type !== 'text') meter.open();
   },
 };
+
+const IMAGE_TYPE = /^image\//i;
 
 /** Members of a part whose bytes bound them. */
 const GEMINI_TEXT: ReadonlySet<string> = new Set([
@@ -257,6 +330,7 @@ function readGeminiParts(parts: unknown, meter: Meter): void {
 function readInlineData(inline: JsonObject, meter: Meter): void {
   const type = inline['mimeType'] ?? inline['mime_type'];
   if (typeof type !== 'string') meter.open();
-  else if (/^image\//i.test(type)) meter.image(inline['data']);
-  else if (!/^(audio|text)\//i.test(type)) meter.open();
+  else if (IMAGE_TYPE.test(type)) meter.image(inline['data']);
+  else if (/^audio\//i.test(type)) meter.audio(inline['data']);
+  else if (!/^text\//i.test(type)) meter.open();
 }

@@ -106,7 +106,7 @@ describe('limitRefusal', () => {
       20_000,
       { used: 4.99e9 },
       undefined,
-      'No period has room for it: set a lower limit of output',
+      'No period has room for it: set a lower limit of output such as max_tokens, or shorten the prompt.',
     ],
   ])('says %s, and when to try again', (_what, tokens, numbers, seconds, advice) => {
     const refused = outcome({ outcome: 'refused', reserved: 0, resetMs: DAY_MS, ...numbers });
@@ -119,7 +119,7 @@ describe('limitRefusal', () => {
     const refused = outcome({ outcome: 'refused', used: 0, reserved: 0, resetMs: DAY_MS });
     const error = limitRefusal([check({ ...BUDGET, fixed: 6e9 })], [refused], 100);
     expect(error).toMatchObject({ status: 402, retryAfterSeconds: undefined });
-    expect(error?.message).toContain('its prompt alone may take more than the whole limit');
+    expect(error?.message).toContain('or shorten the prompt');
   });
 
   it('tells of a cut that leaves too little', () => {
@@ -173,6 +173,15 @@ describe('rateLimitHeaders', () => {
       'x-ratelimit-remaining-usd': '3.9995',
       'x-ratelimit-reset-usd': '12s',
     });
+  });
+
+  it('tells the rule that refused, and of equal ones the smaller', () => {
+    const wide = check({ rule: 'w', limit: 1000 });
+    const unused = outcome({ used: 0, reserved: 0 });
+    const limitOf = (outcomes: readonly LimitOutcome[]) =>
+      rateLimitHeaders([wide, check()], outcomes)['x-ratelimit-limit-requests'];
+    expect(limitOf([unused, unused])).toBe('10');
+    expect(limitOf([outcome({ ...unused, outcome: 'refused' }), unused])).toBe('1000');
   });
 
   it('says nothing of shadow rules and of the room of single providers', () => {

@@ -141,17 +141,15 @@ class Shortage {
   #advice(): string {
     const { limit, fixed, perOutputToken } = this.#check;
     const { used, held } = this.#outcome;
-    const roomFor = (taken: number): number =>
-      perOutputToken > 0 ? Math.floor((limit - taken - Math.ceil(fixed)) / perOutputToken) : 0;
-    const tokens = roomFor(used + held);
+    const left = limit - used - held - Math.ceil(fixed);
+    const tokens = perOutputToken > 0 ? Math.floor(left / perOutputToken) : 0;
     if (tokens >= MIN_OUTPUT_TOKENS) {
       return ` With at most ${String(tokens)} tokens of output there is room: set a lower limit such as max_tokens.`;
     }
     if (this.#waitsForOthers) return ' Open requests hold the rest: try again when they have ended.';
-    if (this.#need <= limit) return '';
-    return roomFor(0) >= MIN_OUTPUT_TOKENS
-      ? ' No period has room for it: set a lower limit of output such as max_tokens.'
-      : ' No period has room for it: its prompt alone may take more than the whole limit.';
+    return this.#need > limit
+      ? ' No period has room for it: set a lower limit of output such as max_tokens, or shorten the prompt.'
+      : '';
   }
 }
 
@@ -196,7 +194,7 @@ export function rateLimitHeaders(
     UNITS.flatMap((unit) => {
       const [tightest] = all
         .filter(({ check }) => check.unit === unit)
-        .sort((left, right) => share(left) - share(right));
+        .sort((left, right) => share(left) - share(right) || remaining(left) - remaining(right));
       if (tightest === undefined) return [];
       const { check, outcome } = tightest;
       return [
@@ -212,8 +210,9 @@ function remaining({ check, outcome }: Decided): number {
   return Math.max(0, check.limit - outcome.used - outcome.held - outcome.reserved);
 }
 
+/** Of the limit, what is left of it; the rule that refused is the one to tell of. */
 function share(one: Decided): number {
-  return remaining(one) / one.check.limit;
+  return one.outcome.outcome === 'refused' ? -1 : remaining(one) / one.check.limit;
 }
 
 function wholeSeconds(milliseconds: number): number {

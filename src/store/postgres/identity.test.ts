@@ -256,6 +256,30 @@ describe('users', () => {
     expect((await users.get('corp:ada'))?.lastSeenAt).toBe(START + 29_000);
   });
 
+  it('are what their latest token says, whichever of two is used last, and change no more for it', async () => {
+    const young = seen('corp:ada', { groups: [], issuedAt: START - 1000 });
+    const old = seen('corp:ada', { groups: ['finance'], issuedAt: START - 60_000 });
+    await users.see([old]);
+    await users.see([{ ...old, seenAt: START + 1 }, young]);
+    const revision = await readRevision(connection.database);
+    await users.see([{ ...old, seenAt: START + 5000 }]);
+    await users.see([
+      { ...old, seenAt: START + 6000 },
+      { ...young, seenAt: START + 5500 },
+    ]);
+    expect(await readRevision(connection.database)).toBe(revision);
+    expect(await users.get('corp:ada')).toMatchObject({ claimed: { groups: [] }, lastSeenAt: START + 6000 });
+  });
+
+  it('leave no record of sign-ins for ever, and all of what was changed here', async () => {
+    await users.edit('corp:ada', { roles: ['admin'] }, START, 'root');
+    await users.see([seen('corp:ada'), seen('corp:bob')]);
+    expect(await users.purgeSignIns(Date.now() - DAY)).toBe(0);
+    expect(await users.purgeSignIns(Date.now() + DAY)).toBe(2);
+    const { rows } = await connection.database.execute(sql`select action from changes`);
+    expect(rows).toEqual([{ action: 'put' }]);
+  });
+
   it('are made by an edit, and disabled', async () => {
     await users.edit('ada', { disabled: true }, START, 'root');
     expect(await users.records(['ada'])).toEqual([{ id: 'ada', groups: [], roles: [], disabled: true }]);

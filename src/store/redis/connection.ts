@@ -1,6 +1,6 @@
 import { Cluster, Redis } from 'ioredis';
+import { clusterOf, type ClusterAddress } from '../../core/cluster-address.ts';
 import type { Logger } from '../../telemetry/logger.ts';
-import { clusterOf, type ClusterAddress } from './cluster-address.ts';
 
 /** How long a command may take before its caller goes on without it. */
 export const COMMAND_TIMEOUT_MS = 250;

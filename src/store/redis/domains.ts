@@ -26,7 +26,10 @@ function qualified(intentId: string, domain: string): string {
 }
 
 /** An intent of no domain that is known was written when there was but one, which is the first now. */
-function partsOf<One>(domains: ByDomain<One>, intentId: string): { readonly domain: string; readonly id: string } {
+function partsOf<One>(
+  domains: ByDomain<One>,
+  intentId: string,
+): { readonly domain: string; readonly id: string } {
   const [id = '', domain = ''] = intentId.split(OF_DOMAIN);
   return { id, domain: domains.has(domain) ? domain : firstOf(domains) };
 }

@@ -40,7 +40,11 @@ export class RedisShareBook implements ShareBook {
 
   async begin(holdMs: number): Promise<number | undefined> {
     const { shareKeeper, shareRounds } = this.#at(0).keys;
-    const round = await this.#scripts.begin.run(this.#redis, [shareKeeper, shareRounds], [this.#name, holdMs]);
+    const round = await this.#scripts.begin.run(
+      this.#redis,
+      [shareKeeper, shareRounds],
+      [this.#name, holdMs],
+    );
     return typeof round === 'string' ? Number(round) : undefined;
   }
 

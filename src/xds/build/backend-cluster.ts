@@ -100,22 +100,26 @@ const OVERRIDING_HEADERS = [
 
 /** Takes out the client's credential and all that is said within the gateway alone. The rest is the client's to send. */
 function cleanRequestFilter({ cookies, identityHeaders }: SnapshotBackend): ProtoMessage {
+  const removed = [
+    ...[...CREDENTIAL_HEADERS, ...OVERRIDING_HEADERS, 'proxy-authorization', 'x-request-id'].map(
+      (header) => ({
+        remove: header,
+      }),
+    ),
+    ...(cookies ? [] : [{ remove: 'cookie' }]),
+    ...['x-envoy-', 'x-forwarded-', 'x-limen-'].map(removePrefix),
+  ];
   return {
     name: 'limen.clean',
     typed_config: typed(HEADER_MUTATION, {
       mutations: {
         request_mutations: [
-          ...CREDENTIAL_HEADERS.map((header) => ({ remove: header })),
-          ...OVERRIDING_HEADERS.map((header) => ({ remove: header })),
-          { remove: 'proxy-authorization' },
-          { remove: 'x-request-id' },
-          ...(cookies ? [] : [{ remove: 'cookie' }]),
-          removePrefix('x-envoy-'),
-          removePrefix('x-forwarded-'),
-          removePrefix('x-limen-'),
+          ...removed,
           setHeader(TRY_ID_HEADER, `%DYNAMIC_METADATA(${CONTEXT_NAMESPACE}:id)%`),
           ...identityMutations(identityHeaders),
         ],
+        // Some servers put trailers among the headers. HTTP/2 carries them, and the listener looks at headers alone.
+        request_trailers_mutations: [...removed, ...identityMutations(false)],
       },
     }),
   };
@@ -130,7 +134,8 @@ function cleanResponseFilter({ cookies }: SnapshotBackend): ProtoMessage {
         response_mutations: [
           removePrefix('x-limen-'),
           removePrefix('x-envoy-'),
-          ...(cookies ? [] : [{ remove: 'set-cookie' }]),
+          // Browsers keep cookies, and clear them, for a host: for the console and every other service on it too.
+          ...(cookies ? [] : [{ remove: 'set-cookie' }, { remove: 'clear-site-data' }]),
           // About the service's own address, never about the gateway's.
           { remove: 'alt-svc' },
           { remove: 'strict-transport-security' },

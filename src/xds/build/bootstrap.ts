@@ -1,4 +1,5 @@
 import { duration, typed, type ProtoMessage } from '../resource.ts';
+import { internalAddresses } from './listener.ts';
 import { ADMIN_CLUSTER } from './routes.ts';
 
 export interface BootstrapOptions {
@@ -61,10 +62,10 @@ function adminListener(options: BootstrapOptions): ProtoMessage {
               {
                 stat_prefix: 'admin',
                 use_remote_address: true,
-                internal_address_config: { unix_sockets: false, cidr_ranges: [] },
+                internal_address_config: internalAddresses([]),
+                // Everything goes to one place, which splits the path before it decodes it: ids may have slashes.
                 normalize_path: true,
-                merge_slashes: true,
-                path_with_escaped_slashes_action: 'REJECT_REQUEST',
+                path_with_escaped_slashes_action: 'KEEP_UNCHANGED',
                 stream_idle_timeout: duration(300),
                 request_headers_timeout: duration(10),
                 local_reply_config: {

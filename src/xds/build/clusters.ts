@@ -23,6 +23,8 @@ const BUFFER_MARGIN_BYTES = 1_048_576;
 /** What a worker may send ahead for one answer, and for all on a connection. */
 const PROCESSOR_STREAM_WINDOW_BYTES = 1_048_576;
 const PROCESSOR_CONNECTION_WINDOW_BYTES = 16_777_216;
+/** Each of Envoy's threads holds little more than that for a control plane that does not read; by default far more. */
+const WITNESS_WINDOW_BYTES = 1_048_576;
 /** Requests that a connection to a worker carries at once. */
 const PROCESSOR_STREAMS = 1024;
 
@@ -120,7 +122,11 @@ export function witnessCluster(socketPath: string): TypedMessage {
     typed_extension_protocol_options: {
       [HTTP_OPTIONS]: typed(HTTP_OPTIONS, {
         explicit_http_config: {
-          http2_protocol_options: { connection_keepalive: { interval: duration(5), timeout: duration(5) } },
+          http2_protocol_options: {
+            initial_stream_window_size: WITNESS_WINDOW_BYTES,
+            initial_connection_window_size: WITNESS_WINDOW_BYTES,
+            connection_keepalive: { interval: duration(5), timeout: duration(5) },
+          },
         },
       }),
     },

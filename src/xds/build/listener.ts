@@ -187,10 +187,7 @@ function connectionManager(options: ListenerOptions): TypedMessage {
     local_reply_config: localReplyConfig(options.errorBodies),
     use_remote_address: true,
     xff_num_trusted_hops: gateway.trust.hops,
-    internal_address_config: {
-      unix_sockets: false,
-      cidr_ranges: gateway.trust.internalRanges.map(cidrRange),
-    },
+    internal_address_config: internalAddresses(gateway.trust.internalRanges),
     normalize_path: true,
     merge_slashes: true,
     path_with_escaped_slashes_action: 'REJECT_REQUEST',
@@ -208,6 +205,14 @@ function connectionManager(options: ListenerOptions): TypedMessage {
       initial_stream_window_size: bufferBytes(gateway),
     },
   });
+}
+
+/** The broadcast address, which no client has. */
+const NOBODY = '255.255.255.255/32';
+
+/** Whose Envoy control headers are obeyed. Without any range Envoy would take every private address for internal. */
+export function internalAddresses(ranges: readonly string[]): ProtoMessage {
+  return { unix_sockets: false, cidr_ranges: (ranges.length > 0 ? ranges : [NOBODY]).map(cidrRange) };
 }
 
 function cidrRange(cidr: string): ProtoMessage {

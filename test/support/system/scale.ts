@@ -186,7 +186,11 @@ export class ScaleInstallation {
       env: environment,
       stdio: 'ignore',
     });
-    await this.until(200, scaleKey(0), 120_000);
+    try {
+      await this.until(200, scaleKey(0), 60_000);
+    } catch (error) {
+      throw new Error(`It did not start again.\n${this.gateway.logs().slice(-6000)}`, { cause: error });
+    }
     return performance.now() - started;
   }
 
@@ -211,10 +215,11 @@ export class ScaleInstallation {
       while (isAlive(pid)) await pause(20);
       return;
     }
+    this.#child = undefined;
+    if (child.exitCode !== null || child.signalCode !== null) return;
     const exited = once(child, 'exit');
     child.kill('SIGTERM');
     await exited;
-    this.#child = undefined;
   }
 }
 

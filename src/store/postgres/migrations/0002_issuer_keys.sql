@@ -4,3 +4,5 @@ CREATE TABLE "issuer_keys" (
 	"keys" jsonb NOT NULL,
 	"fetched_at" timestamp (3) with time zone NOT NULL
 );
+--> statement-breakpoint
+ALTER TABLE "users" ADD COLUMN "claimed_at" timestamp (3) with time zone;

@@ -1,12 +1,15 @@
-import { and, arrayContains, eq, getTableColumns, gt, inArray, or, sql } from 'drizzle-orm';
-import type { SeenUser } from '../../../core/access.ts';
+import { and, arrayContains, eq, getTableColumns, gt, gte, inArray, lt, or, sql } from 'drizzle-orm';
+import { mergedSighting, saidAt, type SeenUser } from '../../../core/access.ts';
 import { recordOf, type StoredUser, type UserEdit, type UserStore } from '../../../core/identity-store.ts';
 import type { Database } from '../database.ts';
 import { nextRevision, recordChanges } from '../record-changes.ts';
-import { users } from '../schema/index.ts';
+import { changes, users } from '../schema/index.ts';
 import { holdsText } from '../search.ts';
 
 type Row = typeof users.$inferSelect;
+
+/** Beyond every revision. */
+const LAST = Number.MAX_SAFE_INTEGER;
 
 export function createUserStore(database: Database): UserStore {
   return {
@@ -52,7 +55,11 @@ export function createUserStore(database: Database): UserStore {
       }),
 
     async see(seen) {
-      const latest = new Map(seen.toSorted((a, b) => a.seenAt - b.seenAt).map((user) => [user.id, user]));
+      const latest = new Map<string, SeenUser>();
+      for (const user of seen) {
+        const other = latest.get(user.id);
+        latest.set(user.id, other === undefined ? user : mergedSighting(other, user));
+      }
       if (latest.size === 0) return [];
       const known = await database
         .select()
@@ -66,6 +73,20 @@ export function createUserStore(database: Database): UserStore {
       );
       if (differing.length === 0) return [];
       return await takeClaims(database, differing);
+    },
+
+    async purgeSignIns(before) {
+      // The record is in the order of time: its beginning alone is looked at.
+      const first = database
+        .select({ revision: changes.revision })
+        .from(changes)
+        .where(gte(changes.time, new Date(before)))
+        .orderBy(changes.revision)
+        .limit(1);
+      const result = await database
+        .delete(changes)
+        .where(and(lt(changes.revision, sql`coalesce((${first}), ${LAST})`), eq(changes.action, 'sign in')));
+      return result.rowCount ?? 0;
     },
 
     async records(ids) {
@@ -83,9 +104,12 @@ async function touch(database: Database, seen: readonly SeenUser[]): Promise<voi
   if (seen.length === 0) return;
   const ids = seen.map(({ id }) => id);
   const times = seen.map(({ seenAt }) => new Date(seenAt).toISOString());
+  const said = seen.map((user) => new Date(saidAt(user)).toISOString());
   await database.execute(sql`
-    update ${users} set last_seen_at = greatest(${users.lastSeenAt}, seen.at)
-    from unnest(${sql.param(ids)}::text[], ${sql.param(times)}::timestamptz[]) as seen (id, at)
+    update ${users} set last_seen_at = greatest(${users.lastSeenAt}, seen.at),
+      claimed_at = greatest(${users.claimedAt}, seen.said)
+    from unnest(${sql.param(ids)}::text[], ${sql.param(times)}::timestamptz[], ${sql.param(said)}::timestamptz[])
+      as seen (id, at, said)
     where ${users.id} = seen.id`);
 }
 
@@ -103,6 +127,7 @@ function takeClaims(database: Database, seen: readonly SeenUser[]): Promise<read
           claimedName: user.name ?? null,
           claimedGroups: [...user.groups],
           claimedTenant: user.tenant ?? null,
+          claimedAt: new Date(saidAt(user)),
           createdAt: new Date(user.seenAt),
           lastSeenAt: new Date(user.seenAt),
         })),
@@ -115,10 +140,10 @@ function takeClaims(database: Database, seen: readonly SeenUser[]): Promise<read
           claimedName: sql`excluded.claimed_name`,
           claimedGroups: sql`excluded.claimed_groups`,
           claimedTenant: sql`excluded.claimed_tenant`,
-          lastSeenAt: sql`excluded.last_seen_at`,
+          claimedAt: sql`excluded.claimed_at`,
+          lastSeenAt: sql`greatest(${users.lastSeenAt}, excluded.last_seen_at)`,
         },
-        // Workers tell of what they saw some time after, each in its own time.
-        setWhere: sql`${users.lastSeenAt} is null or ${users.lastSeenAt} <= excluded.last_seen_at`,
+        setWhere: sql`${users.claimedAt} is null or ${users.claimedAt} < excluded.claimed_at`,
       })
       // Of a row that this statement inserted, nobody has deleted an older version.
       .returning({ ...getTableColumns(users), isNew: sql<boolean>`xmax = 0` });
@@ -136,7 +161,8 @@ function takeClaims(database: Database, seen: readonly SeenUser[]): Promise<read
 
 function saysSomethingNew(row: Row | undefined, user: SeenUser): boolean {
   if (row === undefined) return true;
-  const isOver = row.lastSeenAt !== null && row.lastSeenAt.getTime() > user.seenAt;
+  // Another token may be older, and who has two would else be changed with every use of the other one.
+  const isOver = row.claimedAt !== null && row.claimedAt.getTime() >= saidAt(user);
   return !isOver && claimsDiffer(row, user);
 }
 

@@ -14,6 +14,8 @@ export const users = pgTable('users', {
     .notNull()
     .default(sql`'{}'`),
   claimedTenant: text(),
+  /** When the token was issued that claimed it. */
+  claimedAt: time(),
   email: text(),
   name: text(),
   groups: text()

@@ -17,7 +17,8 @@ export function clusterOf(url: string): ClusterAddress | undefined {
   const nodes = hosts.split(',').map((host) => `redis://${host}`);
   if (scheme === undefined || !nodes.every((node) => URL.canParse(node))) return undefined;
   const separator = login.indexOf(':');
-  const [username, password] = separator < 0 ? ['', login] : [login.slice(0, separator), login.slice(separator + 1)];
+  const [username, password] =
+    separator < 0 ? ['', login] : [login.slice(0, separator), login.slice(separator + 1)];
   return {
     hosts: nodes.map((node) => {
       const { hostname, port } = new URL(node);

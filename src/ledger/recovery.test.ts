@@ -1,0 +1,148 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { TestRedis } from '../../test/support/redis.ts';
+import type { ChargedAttempt, LedgerSettlement } from '../core/ledger.ts';
+import { connectRedis, redisReady } from '../store/redis/connection.ts';
+import { RedisIntentBook } from '../store/redis/intent-book.ts';
+import { RedisLedger } from '../store/redis/ledger.ts';
+import { RedisRecoveryBook } from '../store/redis/recovery-book.ts';
+import { sampleAdmission, sampleRow, sampleSettlement } from '../store/redis/testing/samples.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import { Reconciler } from './reconciler.ts';
+import { Recovery } from './recovery.ts';
+import { namesIn } from './witness-names.ts';
+import { WitnessRing } from './witness-ring.ts';
+
+const logger = createLogger('test', 'silent');
+const circuitBreaker = () => ({ failures: 0, openSeconds: 30 });
+let server: TestRedis;
+let redis: ReturnType<typeof connectRedis>;
+let domains = 0;
+
+beforeAll(async () => {
+  server = await TestRedis.start();
+  redis = connectRedis({ url: server.url, logger, commandTimeoutMs: 500 });
+  await redisReady(redis, 10_000);
+});
+afterAll(async () => {
+  redis.disconnect();
+  await server.stop();
+});
+
+/** A control plane whose messages are no more than what its ring looks for; one with `end` in it tells of an end. */
+function controlPlane(leaseMs = 60_000) {
+  domains += 1;
+  const options = { redis, logger, circuitBreaker, leaseMs, domain: `witness-${domains}` };
+  const observer = {
+    admitFailed: () => undefined,
+    settled: () => undefined,
+    dropped: () => undefined,
+    settleFailed: () => undefined,
+    tryFailed: () => undefined,
+  };
+  const ledger = new RedisLedger({ ...options, observer });
+  const intents = new RedisIntentBook(redis, options.domain);
+  const ring = new WitnessRing({
+    maxBytes: 1_000_000,
+    maxAgeMs: 60_000,
+    now: () => performance.now(),
+    onDropped: () => undefined,
+  });
+  const onRecovered = vi.fn<(requests: number) => void>();
+  const recovery = new Recovery({
+    ring,
+    book: new RedisRecoveryBook(options),
+    read: (messages, intentIds) => {
+      const ended = messages
+        .filter((message) => message.includes('end'))
+        .flatMap((message) => namesIn(message))
+        .filter((id) => intentIds.has(id));
+      const settlements = [...new Set(ended)].map((id): LedgerSettlement =>
+        sampleSettlement(sampleRow(id), id),
+      );
+      return { settlements, attempts: [] as readonly ChargedAttempt[] };
+    },
+    onRecovered,
+    logger,
+  });
+  return {
+    recovery,
+    onRecovered,
+    intents,
+    admit: async (requestId: string) => (await ledger.admit(sampleAdmission(requestId))).intentId,
+    told: (intentId: string, what: 'end' | 'open' = 'end') =>
+      ring.push(Buffer.from(`"intentId":"${intentId}" ${what}`)),
+    open: async () => (await intents.backlog()).intents,
+  };
+}
+
+describe('Recovery', () => {
+  it('settles what a worker was told that is gone, once the others had their time', async () => {
+    const { recovery, admit, told, open, onRecovered } = controlPlane();
+    const ended = await admit('a');
+    const streaming = await admit('b');
+    await admit('unheard of');
+    told(ended);
+    told(streaming, 'open');
+    recovery.workerGone();
+    expect(await recovery.recoverOpen()).toBe(0);
+    expect(await open()).toBe(3);
+    await vi.waitFor(async () => expect(await open()).toBe(2), 5000);
+    // Envoy goes on telling one that is gone for a while.
+    told(streaming);
+    await vi.waitFor(async () => expect(await open()).toBe(1), 5000);
+    expect(onRecovered.mock.calls).toEqual([[1], [1]]);
+    await recovery.stop();
+  });
+
+  it('tries again until the store is back', { timeout: 20_000 }, async () => {
+    const { recovery, admit, told, open } = controlPlane();
+    told(await admit('a'));
+    await server.signal('SIGSTOP');
+    recovery.workerGone();
+    await delay(6000);
+    await server.signal('SIGCONT');
+    await vi.waitFor(async () => expect(await open()).toBe(0), 8000);
+    await recovery.stop();
+  });
+
+  it('looks through more open requests than are read at once', { timeout: 30_000 }, async () => {
+    const { recovery, admit, told, open } = controlPlane();
+    const ids: string[] = [];
+    for (let page = 0; page < 11; page += 1) {
+      ids.push(...(await Promise.all(Array.from({ length: 500 }, (_, index) => admit(`r${page}-${index}`)))));
+    }
+    for (const id of [ids[0], ids[5400]]) told(id ?? '');
+    await delay(1050);
+    expect(await recovery.recoverOpen()).toBe(2);
+    expect(await open()).toBe(5498);
+  });
+
+  it('knows the ends of requests that nobody heard of for a lease', async () => {
+    const { recovery, admit, told, intents, open } = controlPlane(1);
+    told(await admit('a'));
+    await admit('unheard of');
+    await delay(20);
+    const unsettled = vi.fn<(count: number) => void>();
+    const reconciler = new Reconciler({
+      book: intents,
+      recover: (lapsed) => recovery.recover(lapsed),
+      logger,
+      observer: { unsettled, backlog: () => undefined },
+      leaseMs: 1,
+    });
+    expect(await reconciler.reconcile()).toBe(1);
+    expect(unsettled).toHaveBeenCalledExactlyOnceWith(1);
+    expect(await open()).toBe(0);
+  });
+
+  it('does nothing more once it is stopped', async () => {
+    const { recovery, admit, told, open } = controlPlane();
+    told(await admit('a'));
+    recovery.workerGone();
+    await recovery.stop();
+    recovery.workerGone();
+    await delay(2200);
+    expect(await open()).toBe(1);
+  });
+});
