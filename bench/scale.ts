@@ -92,6 +92,8 @@ export async function benchScale(options: ScaleOptions): Promise<string> {
         await noteSync(installation, (row, value) => note(row, name, value));
       }
     }
+    // A failure after this must not take the figures with it.
+    options.onProgress(`\n${markdownOf(figures)}`);
     const series = await measure(all.map(asVariant), [WORKLOAD], options);
     return [markdownOf(figures), markdownTables(summarize(series), [Object.keys(SCALES)[0] ?? ''])].join(
       '\n',

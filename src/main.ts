@@ -47,6 +47,8 @@ function program(): Command {
     .description('AI governance for Envoy: one governed door for model calls, tools and agents.')
     .version(packageVersion())
     .showHelpAfterError('(limen --help shows what there is)')
+    // 2: it was asked for wrongly, as everywhere here.
+    .exitOverride(({ exitCode }) => process.exit(exitCode === 0 ? 0 : 2))
     .addHelpText(
       'after',
       `

@@ -144,6 +144,60 @@ describe('credentials', () => {
   });
 });
 
+describe('an address', () => {
+  const flood = async (headers: Record<string, string>) => {
+    for (let attempt = 0; attempt < 25; attempt += 1) await fetch(`${admin.url}/api/v1/status`, { headers });
+  };
+
+  it('is not closed by requests without any credential, as pages make them', async () => {
+    await flood({});
+    expect((await admin.call('GET', '/api/v1/status')).status).toBe(200);
+  });
+
+  it('that others close stays open to credentials and sessions that were good there', async () => {
+    const key = adminKey('ada', 'viewer');
+    const response = await fetch(`${admin.url}/api/v1/sessions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${admin.token}` },
+    });
+    const cookie = response.headers.get('set-cookie')?.split(';')[0] ?? '';
+    await flood({ authorization: 'Bearer wrong' });
+    await flood({ cookie: `limen-session=${'x'.repeat(43)}` });
+    expect((await admin.call('GET', '/api/v1/status')).status).toBe(200);
+    expect((await fetch(`${admin.url}/api/v1/whoami`, { headers: { cookie } })).status).toBe(200);
+    expect((await admin.call('GET', '/api/v1/status', undefined, key)).status).toBe(429);
+  });
+
+  it('whose page goes on asking with a session that has ended can sign in', async () => {
+    await flood({ cookie: `limen-session=${'x'.repeat(43)}` });
+    expect((await admin.call('POST', '/api/v1/sessions')).status).toBe(201);
+  });
+});
+
+describe('nobody takes away what gives more than they have', () => {
+  it('by changing or deleting it, to have it when it is put back', async () => {
+    const put = (key: string | undefined, ...resources: object[]) =>
+      admin.call('PUT', '/api/v1/resources', { resources }, key);
+    const role = (name: string, permissions: string[]) => ({
+      apiVersion: 'limen.dev/v1alpha1',
+      kind: 'Role',
+      metadata: { name },
+      spec: { permissions },
+    });
+    expect((await put(undefined, role('operators', ['users:write', 'roles:write']))).status).toBe(200);
+    const key = adminKey('mallory', 'only-roles-write');
+    const refused = [
+      await put(key, role('operators', ['roles:read'])),
+      await admin.call('DELETE', '/api/v1/resources/Role/operators', undefined, key),
+      await admin.call('DELETE', '/api/v1/resources/Role/operators?dryRun=true', undefined, key),
+    ];
+    expect(refused.map(({ status }) => status)).toEqual([403, 403, 403]);
+    expect(JSON.stringify(refused)).toContain('you lack users:read, users:write');
+    expect((await put(key, role('readers', ['roles:read']))).status).toBe(200);
+    expect((await admin.call('DELETE', '/api/v1/resources/Role/readers', undefined, key)).status).toBe(200);
+  });
+});
+
 describe('nobody gives more than they have', () => {
   const put = (resource: object, key: string) =>
     admin.call(

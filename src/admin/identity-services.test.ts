@@ -241,6 +241,16 @@ describe('a virtual key that is changed', () => {
     expect(await codeOf(keys.update(id, { name: 'x' }, ROOT))).toBe('conflict');
   });
 
+  it('loses nothing to another change at the same time', async () => {
+    const { id } = await keys.create({ user: 'ada' }, ROOT);
+    await Promise.all([
+      keys.update(id, { models: ['mini'] }, ROOT),
+      keys.update(id, { name: 'ci' }, ROOT),
+      keys.update(id, { tools: ['github__*'] }, ROOT),
+    ]);
+    expect(await keys.show(id, ROOT)).toMatchObject({ models: ['mini'], name: 'ci', tools: ['github__*'] });
+  });
+
   it('becomes no more than whoever changes it could make', async () => {
     const own = await keys.create({ user: 'ada' }, DEVELOPER);
     expect(await codeOf(keys.update(own.id, { name: 'mine', team: 'core' }, DEVELOPER))).toBe('done');

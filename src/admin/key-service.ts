@@ -125,15 +125,18 @@ export function createKeyService(options: KeyServiceOptions): KeyService {
     },
 
     async update(id, request, caller) {
-      const before = await writable(id, caller);
-      const settings = updated(before, request, now());
-      // As if it were made so: nobody widens a key to more than they could make.
-      requireMayMake(caller, { ...settings, user: before.user }, options.isMember);
-      requireKeyWithin(caller, { ...settings, user: before.user }, rights);
+      await writable(id, caller);
+      const settingsOf = (key: StoredKey): KeySettings => {
+        const settings = updated(key, request, now());
+        // As if it were made so: nobody widens a key to more than they could make.
+        requireMayMake(caller, { ...settings, user: key.user }, options.isMember);
+        requireKeyWithin(caller, { ...settings, user: key.user }, rights);
+        return settings;
+      };
       return shown(
         await change(
           id,
-          () => keys.configure(id, settings, caller.actor),
+          () => keys.configure(id, settingsOf, caller.actor),
           () => new AdminError('conflict', `${id} is revoked or deleted: make a new key.`),
         ),
       );

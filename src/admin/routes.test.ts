@@ -1,3 +1,4 @@
+import { request } from 'node:http';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -246,4 +247,70 @@ describe('routes', () => {
     expect(status).toBe(400);
     expect(JSON.stringify(body)).toContain('given twice');
   });
+
+  it('take no member twice in a body', async () => {
+    for (const body of ['{"user":"ada","user":"bob"}', '{"user":"ada","labels":{"a":"1","\\u0061":"2"}}']) {
+      const response = await fetch(`${admin.url}/api/v1/keys`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${admin.token}`, 'content-type': 'application/json' },
+        body,
+      });
+      expect(response.status).toBe(400);
+      expect(await response.text()).toContain('stands twice');
+    }
+  });
+
+  it.each([
+    ['//', 404],
+    ['//evil.example/api/v1/status', 404],
+    ['/api/v1/../../api/v1/status', 404],
+    ['/api/v1/nothing/..%2fstatus', 404],
+    ['/api/v1/keys/%2e%2e', 404],
+    ['/api\\v1\\status', 404],
+    ['http://other.example/api/v1/status', 404],
+    ['/api/v1/status#x', 404],
+    ['/api/v1/constructor', 404],
+    ['/api/v1/keys/%zz', 400],
+  ])('take %s for what it is', async (path, status) => {
+    const answer = await raw('GET', path);
+    expect(answer.status).toBe(status);
+    expect(answer.text).not.toContain('internal_error');
+  });
+
+  it('say which methods there are', async () => {
+    for (const method of ['OPTIONS', 'PUT', 'TRACE']) {
+      const answer = await raw(method, '/api/v1/keys');
+      expect({ status: answer.status, allow: answer.allow }).toEqual({ status: 405, allow: 'GET, POST' });
+    }
+    const head = await raw('HEAD', '/api/v1/status');
+    expect({ status: head.status, text: head.text }).toEqual({ status: 200, text: '' });
+  });
+
+  it('give a user no role that is nowhere', async () => {
+    const { status, body } = await admin.call('PATCH', '/api/v1/users/bob', { roles: ['viewr'] });
+    expect(status).toBe(400);
+    expect(JSON.stringify(body)).toContain('did you mean viewer?');
+    expect((await admin.call('PATCH', '/api/v1/users/bob', { roles: ['constructor'] })).status).toBe(400);
+    expect((await admin.call('PATCH', '/api/v1/users/bob', { roles: ['viewer'] })).status).toBe(200);
+  });
 });
+
+/** A request whose path nobody puts in order on its way. */
+function raw(method: string, path: string) {
+  return new Promise<{ status: number | undefined; text: string; allow: string | undefined }>(
+    (resolve, reject) => {
+      const sent = request(
+        { port: new URL(admin.url).port, method, path, headers: { authorization: `Bearer ${admin.token}` } },
+        (response) => {
+          let text = '';
+          response.on('data', (chunk: Buffer) => (text += chunk.toString()));
+          response.on('end', () =>
+            resolve({ status: response.statusCode, text, allow: response.headers.allow }),
+          );
+        },
+      );
+      sent.on('error', reject);
+      sent.end();
+    },
+  );
+}

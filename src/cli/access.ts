@@ -1,13 +1,15 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
+import { nearestNames } from '../core/nearest.ts';
 import { groupListSchema, roleListSchema, teamListSchema } from '../admin/contract.ts';
 import { createAdminClient } from './admin-client.ts';
-import { runCommand, type CliContext } from './context.ts';
+import { CliError, runCommand, type CliContext } from './context.ts';
 import { readResponse } from './responses.ts';
-import { formatTable, NOTHING } from './table.ts';
+import { formatFields, formatTable, NOTHING } from './table.ts';
 
 /** A list that is fetched and shown. */
 interface Listing<Schema extends z.ZodType> {
+  /** Plural. */
   readonly name: string;
   readonly about: string;
   readonly path: string;
@@ -21,7 +23,7 @@ interface Listing<Schema extends z.ZodType> {
 
 /** `limen roles|teams|groups list` */
 export function registerAccessCommands(program: Command, context: CliContext): void {
-  registerList(program, context, {
+  const roles = registerList(program, context, {
     name: 'roles',
     about: 'roles and what they allow',
     path: '/api/v1/roles',
@@ -39,6 +41,7 @@ export function registerAccessCommands(program: Command, context: CliContext): v
       ]),
     empty: 'There are no roles.',
   });
+  registerShowRole(roles, context);
   registerList(program, context, {
     name: 'teams',
     about: 'teams, who is in them and who manages them',
@@ -73,20 +76,59 @@ export function registerAccessCommands(program: Command, context: CliContext): v
         list(group.roles),
         list(group.teams),
       ]),
-    empty: 'There are no groups yet: tokens bring them, or PATCH /api/v1/users/ID sets them.',
+    empty: 'There are no groups yet: tokens bring them, or limen users set ID --groups NAMES.',
   });
 }
 
+function registerShowRole(roles: Command, context: CliContext): void {
+  roles
+    .command('show <name>')
+    .description('everything about a role')
+    .option('--json', 'print JSON')
+    .addHelpText('after', '\nExample:\n  limen roles show team-manager')
+    .action((name: string, flags: { json?: boolean }) =>
+      runCommand(context, async () => {
+        const answer = await createAdminClient(context.settings()).call('GET', '/api/v1/roles');
+        const all = readResponse(roleListSchema, answer).roles;
+        const role = all.find((one) => one.name === name);
+        if (role === undefined) {
+          const nearest = nearestNames(
+            name,
+            all.map((one) => one.name),
+            1,
+          )[0];
+          throw new CliError(
+            `There is no role ${JSON.stringify(name)}${nearest === undefined ? '.' : `; did you mean ${nearest}?`}`,
+          );
+        }
+        if (flags.json) context.out(JSON.stringify(role));
+        else
+          context.out(
+            formatFields([
+              ['name', role.name],
+              ['built in', role.builtIn ? 'yes' : 'no'],
+              ['permissions', role.permissions.join(', ') || NOTHING],
+              ['models', role.models?.join(', ') ?? '*'],
+              ['tools', role.tools?.join(', ') ?? '*'],
+              ['backends', role.backends?.join(', ') ?? '*'],
+              ['users', role.users.join(', ') || NOTHING],
+              ['groups', role.groups.join(', ') || NOTHING],
+            ]),
+          );
+      }),
+    );
+}
+
+/** @returns the command that the list is one of */
 function registerList<Schema extends z.ZodType>(
   program: Command,
   context: CliContext,
   listing: Listing<Schema>,
-): void {
-  program
-    .command(listing.name)
-    .description(listing.about)
+): Command {
+  const parent = program.command(listing.name).description(listing.about);
+  parent
     .command('list')
-    .description(`every one of the ${listing.name}`)
+    .description(`every ${listing.name.slice(0, -1)}`)
     .option('--json', 'print JSON')
     .addHelpText('after', `\nExamples:\n  limen ${listing.name} list\n  limen ${listing.name} list --json`)
     .action((flags: { json?: boolean }) =>
@@ -101,6 +143,7 @@ function registerList<Schema extends z.ZodType>(
         else context.out(formatTable(listing.head, rows));
       }),
     );
+  return parent;
 }
 
 const MOST_NAMES = 6;
@@ -109,5 +152,6 @@ const MOST_NAMES = 6;
 function list(names: readonly string[]): string {
   if (names.length === 0) return NOTHING;
   const more = names.length - MOST_NAMES;
-  return `${names.slice(0, MOST_NAMES).join(',')}${more > 0 ? ` and ${more} more` : ''}`;
+  // To say that there is one more takes the room of that one.
+  return more > 1 ? `${names.slice(0, MOST_NAMES).join(',')} and ${more} more` : names.join(',');
 }

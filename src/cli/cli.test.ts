@@ -13,6 +13,7 @@ import type { LimitUsage } from '../core/limits.ts';
 import { pickFreePort } from '../up/ports.ts';
 import { parseExpiry } from './duration.ts';
 import type { CliContext } from './context.ts';
+import { formatFields, formatTable } from './table.ts';
 import { registerAdminCommands } from './index.ts';
 import { formatTable } from './table.ts';
 
@@ -672,6 +673,22 @@ describe('limen roles, teams and groups', () => {
     expect(JSON.parse((await limen(['teams', 'list', '--json'])).out)).toMatchObject([{ name: 'core' }]);
   });
 
+  it('show a role whole, and guess what was meant', async () => {
+    await admin.configure(ACCESS);
+    expect((await limen(['roles', 'show', 'researcher'])).out).toMatch(
+      /permissions: +models:use\nmodels: +demo\*/,
+    );
+    expect(await limen(['roles', 'show', 'researchers'])).toMatchObject({
+      err: 'error: There is no role "researchers"; did you mean researcher?',
+      code: 1,
+    });
+  });
+
+  it('let no name steer the terminal', () => {
+    expect(formatTable(['user'], [['a\u001b[2Jb\nc']])).toBe('USER\na\\u001b[2Jb\\u000ac');
+    expect(formatFields([['user', '\u202eada']])).toBe('user:  \\u202eada');
+  });
+
   it('say so where there are none', async () => {
     expect(await limen(['teams', 'list'])).toMatchObject({ err: 'There are no teams: declare a Team.' });
   });
@@ -745,10 +762,14 @@ describe('limen limits', () => {
 describe('limen tokens', () => {
   it('revoke by one of three, which is listed', async () => {
     const revoked = await limen(['tokens', 'revoke', '--subject', 'corp:ada', '--reason', 'laptop lost']);
-    expect(revoked.out).toMatch(/tokens of subject corp:ada issued until .* UTC are refused\.$/);
+    expect(revoked.out).toMatch(/tokens of corp:ada that were issued until .* UTC are refused/);
     expect((await limen(['tokens', 'revocations'])).out).toMatch(
       /subject +corp:ada .* admin token +laptop lost$/m,
     );
+    const [id = ''] = /^rev_[\w-]+/.exec(revoked.out) ?? [];
+    expect((await limen(['tokens', 'restore', id])).out).toContain(`${id} is taken back`);
+    expect((await limen(['tokens', 'revocations'])).err).toBe('Nothing is revoked.');
+    expect((await limen(['tokens', 'revoke', '--jti', 'abc'])).out).toContain('the token abc is refused');
     expect(await limen(['tokens', 'revoke'])).toMatchObject({ code: 2 });
     expect(await limen(['tokens', 'revoke', '--jti', 'a', '--issuer', 'b'])).toMatchObject({ code: 2 });
   });

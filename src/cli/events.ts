@@ -39,7 +39,12 @@ Examples:
         const answer = await client.call('GET', `/api/v1/events${queryOf({ ...query })}`);
         const { events, next } = readResponse(eventListSchema, answer);
         if (json) context.out(JSON.stringify(events));
-        else if (events.length === 0) context.err('There are no such events.');
+        else if (events.length === 0)
+          context.err(
+            Object.keys(query).length === 0
+              ? 'There are no events yet.'
+              : 'There are no such events: limen events shows all.',
+          );
         else
           context.out(
             formatTable(

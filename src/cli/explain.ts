@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { AdminApiError, createAdminClient } from './admin-client.ts';
 import { CliError, runCommand, type CliContext } from './context.ts';
 import { readResponse } from './responses.ts';
-import { formatTable, NOTHING } from './table.ts';
+import { formatTable, NOTHING, printable } from './table.ts';
 
 /** Names and model names are of clients' making: nothing in them may move the cursor or turn the text around. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu;
@@ -86,7 +86,6 @@ Example:
 }
 
 async function explain(context: CliContext, id: string, json: boolean): Promise<void> {
-  // Envoy refuses a path with an escaped slash before the admin API sees it.
   if (!/^[A-Za-z0-9-]+$/.test(id)) throw unknown(id);
   const client = createAdminClient(context.settings());
   const answer = await client
@@ -122,13 +121,15 @@ function head(request: ShownRequest): string {
     ['time', times(request)],
   ];
   const width = Math.max(...lines.map(([name]) => name.length));
-  return lines.map(([name, text]) => `${name.padEnd(width)}  ${text}`).join('\n');
+  return lines.map(([name, text]) => `${name.padEnd(width)}  ${printable(text)}`).join('\n');
 }
 
 function who({ user, keyId, team, tenant }: ShownRequest): string {
   if (user === '') return 'nobody was identified';
-  const more = [`key ${keyId}`, team && `team ${team}`, tenant && `tenant ${tenant}`].filter(Boolean);
-  return `${user} (${more.join(', ')})`;
+  const more = [keyId && `key ${keyId}`, team && `team ${team}`, tenant && `tenant ${tenant}`].filter(
+    Boolean,
+  );
+  return more.length === 0 ? user : `${user} (${more.join(', ')})`;
 }
 
 function asked({ format, modelAsked, model, stream }: ShownRequest): string {

@@ -105,7 +105,12 @@ async function showUsage(context: CliContext, flags: UsageFlags): Promise<void> 
   );
   const { usage, truncated } = readResponse(limitUsageListSchema, answer);
   if (flags.json) context.out(JSON.stringify(usage));
-  else if (usage.length === 0) context.err('Nothing is used of any limit.');
+  else if (usage.length === 0)
+    context.err(
+      rule === undefined && subject === undefined
+        ? 'Nothing is used of any limit.'
+        : 'Nothing is used of that: limen limits list names the rules, limen limits usage whom they count.',
+    );
   else
     context.out(
       formatTable(

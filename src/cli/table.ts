@@ -4,7 +4,7 @@
  * @param head names of the columns, written in capitals
  */
 export function formatTable(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const all = [head.map((name) => name.toUpperCase()), ...rows];
+  const all = [head.map((name) => name.toUpperCase()), ...rows.map((row) => row.map(printable))];
   const widths = head.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)));
   return all
     .map((row) =>
@@ -24,7 +24,15 @@ export function formatTable(head: readonly string[], rows: readonly (readonly st
 export function formatFields(fields: readonly (readonly [string, string | undefined])[]): string {
   const shown = fields.filter(([, value]) => value !== undefined && value !== '');
   const width = Math.max(...shown.map(([name]) => name.length)) + 1;
-  return shown.map(([name, value]) => `${`${name}:`.padEnd(width)}  ${value ?? ''}`).join('\n');
+  return shown.map(([name, value]) => `${`${name}:`.padEnd(width)}  ${printable(value ?? '')}`).join('\n');
+}
+
+/** Control characters, and those that turn the direction of text around. */
+const UNPRINTABLE = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+
+/** Names come from tokens and requests too: none may steer the terminal, or break a line. */
+export function printable(text: string): string {
+  return text.replace(UNPRINTABLE, (one) => `\\u${(one.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`);
 }
 
 /** What stands in a cell that has nothing to say. */

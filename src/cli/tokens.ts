@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
+import type { z } from 'zod';
 import { revocationListSchema, revocationViewSchema } from '../admin/contract.ts';
 import { createAdminClient } from './admin-client.ts';
 import { CliError, runCommand, type CliContext } from './context.ts';
+import { allPages } from './lists.ts';
 import { readResponse } from './responses.ts';
 import { formatTable, formatTime, NOTHING } from './table.ts';
 
@@ -13,7 +15,7 @@ interface RevokeFlags {
   readonly json?: boolean;
 }
 
-/** `limen tokens revoke|revocations` */
+/** `limen tokens revoke|restore|revocations` */
 export function registerTokensCommands(program: Command, context: CliContext): void {
   const tokens = program.command('tokens').description('tokens of identity providers');
 
@@ -36,6 +38,24 @@ Examples:
     .action((flags: RevokeFlags) => runCommand(context, () => revoke(context, flags)));
 
   tokens
+    .command('restore <id>')
+    .description('take a revocation back: its tokens are good again, as far as they are')
+    .option('--json', 'print JSON')
+    .addHelpText('after', '\nExample:\n  limen tokens restore rev_0f8fad5b-d9cb-469f-a165-70867728950e')
+    .action((id: string, flags: { json?: boolean }) =>
+      runCommand(context, async () => {
+        const client = createAdminClient(context.settings());
+        const answer = await client.call('DELETE', `/api/v1/revocations/${encodeURIComponent(id)}`);
+        const revocation = readResponse(revocationViewSchema, answer);
+        context.out(
+          flags.json
+            ? JSON.stringify(revocation)
+            : `${id} is taken back: ${revocation.kind} ${revocation.value} is not refused by it any more.`,
+        );
+      }),
+    );
+
+  tokens
     .command('revocations')
     .description('what is revoked at present')
     .option('--json', 'print JSON')
@@ -43,8 +63,11 @@ Examples:
     .action((flags: { json?: boolean }) =>
       runCommand(context, async () => {
         const client = createAdminClient(context.settings());
-        const answer = await client.call('GET', '/api/v1/revocations?limit=1000');
-        const { revocations } = readResponse(revocationListSchema, answer);
+        const revocations = await allPages(async (after) => {
+          const answer = await client.call('GET', `/api/v1/revocations?limit=1000${after}`);
+          const page = readResponse(revocationListSchema, answer);
+          return { items: page.revocations, next: page.next };
+        });
         if (flags.json) context.out(JSON.stringify(revocations));
         else if (revocations.length === 0) context.err('Nothing is revoked.');
         else
@@ -66,6 +89,16 @@ Examples:
     );
 }
 
+/** What is refused from now on, in words. */
+function saidOf({ id, kind, value, before, until }: z.infer<typeof revocationViewSchema>): string {
+  const which = {
+    jti: `the token ${value} is refused`,
+    subject: `tokens of ${value} that were issued until ${formatTime(before)} UTC are refused`,
+    issuer: `tokens of the identity provider ${value} that were issued until ${formatTime(before)} UTC are refused`,
+  };
+  return `${id}: ${which[kind]}, until ${formatTime(until)} UTC. To take it back: limen tokens restore ${id}`;
+}
+
 async function revoke(context: CliContext, flags: RevokeFlags): Promise<void> {
   const { jti, subject, issuer, reason } = flags;
   const given = Object.entries({ jti, subject, issuer }).flatMap(([kind, value]) =>
@@ -77,9 +110,5 @@ async function revoke(context: CliContext, flags: RevokeFlags): Promise<void> {
   const client = createAdminClient(context.settings());
   const answer = await client.call('POST', '/api/v1/revocations', { ...wanted, reason });
   const revocation = readResponse(revocationViewSchema, answer);
-  context.out(
-    flags.json
-      ? JSON.stringify(revocation)
-      : `${revocation.id}: tokens of ${revocation.kind} ${revocation.value} issued until ${formatTime(revocation.before)} UTC are refused.`,
-  );
+  context.out(flags.json ? JSON.stringify(revocation) : saidOf(revocation));
 }

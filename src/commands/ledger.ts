@@ -106,6 +106,7 @@ export function startLedger(options: LedgerOptions): RunningLedger {
     ring,
     book: books.recovery,
     read: (messages, intentIds) => readWitnessed(messages, intentIds, witnessed),
+    leaseMs: options.leaseMs,
     onRecovered: (requests) => observer.recovered(requests),
     logger,
   });

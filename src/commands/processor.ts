@@ -6,6 +6,7 @@ import { SnapshotStore } from '../distribution/store.ts';
 import { loadProcessorProtocol } from '../envoy-protocol/codecs.ts';
 import type { StreamAccessLogsMessage } from '../envoy-protocol/access-log-messages.ts';
 import type { ReasoningCarrier } from '../formats/reasoning.ts';
+import { abandonedEntry } from '../ledger/access-log-entry.ts';
 import { createAccessLogHandler } from '../ledger/access-log.ts';
 import { OutputEstimator } from '../ledger/estimator.ts';
 import { FrontPipeline } from '../pipeline/front.ts';
@@ -112,6 +113,7 @@ export async function processor(settings: Settings, index: number): Promise<unde
       // What has a context comes back with the access log and is counted there.
       if (error !== undefined && context === undefined) metrics.requestUnidentified(status);
     },
+    onAbandoned: (context) => onEntry(abandonedEntry(context, Date.now())),
     onFault: (leg, error) => logger.error({ leg, error }, 'an exchange with Envoy failed'),
   });
   distribution.start();

@@ -78,6 +78,20 @@ describe('readSettings', () => {
     expect(messageOf({ LIMEN_DEFAULT_LIMITS: 'no' })).toBe('LIMEN_DEFAULT_LIMITS is "no"; allowed: on, off.');
   });
 
+  it('has one limit domain unless several are named, each once', () => {
+    expect(readSettings({}).limitDomains).toEqual(['default']);
+    expect(readSettings({ LIMEN_LIMIT_DOMAINS: 'one, two-2' }).limitDomains).toEqual(['one', 'two-2']);
+    for (const wrong of ['one,one', 'One', 'a b', 'a,', 'a}']) {
+      expect(messageOf({ LIMEN_LIMIT_DOMAINS: wrong })).toContain('LIMEN_LIMIT_DOMAINS is');
+    }
+  });
+
+  it('takes nodes of a Redis Cluster', () => {
+    const url = 'rediss+cluster://limen:s3cret@one:7000,two';
+    expect(readSettings({ LIMEN_REDIS_URL: url }).redisUrl).toBe(url);
+    expect(messageOf({ LIMEN_REDIS_URL: 'redis+cluster://one:7000/1,two' })).toContain('LIMEN_REDIS_URL');
+  });
+
   it('names the flag where the flag is wrong', () => {
     expect(messageOf({}, { gatewayPort: 'x' })).toBe(
       '--gateway-port is "x"; allowed: a port from 1 to 65535.',

@@ -189,7 +189,7 @@ const DESCRIPTIONS: Readonly<Record<SettingKey, Description>> = {
   secretFolders: {
     allowed: 'folders, separated by commas: /run/secrets,/etc/limen',
     about:
-      'folders whose files a credential of the database may name; configuration files may name any (default: the folder of the configuration, /run/secrets and /var/run/secrets)',
+      'folders whose files a credential of the database may name; configuration files may name any. None may be in the data folder (default: the folder of the configuration, /run/secrets and /var/run/secrets)',
   },
   allowedFetchRanges: {
     allowed: 'address ranges, separated by commas: 10.0.0.0/8,127.0.0.1/32',

@@ -242,3 +242,29 @@ describe('mergeSources', () => {
     );
   });
 });
+
+describe('the issuer of an identity provider', () => {
+  const own = (enabled: boolean) =>
+    `apiVersion: limen.dev/v1alpha1\nkind: Gateway\nmetadata: {name: default}\nspec: {access: {publicUrl: 'https://ai.example.com'}, crossAppAccess: {enabled: ${enabled}}}\n`;
+  const issuer = (name: string, url: string) =>
+    `apiVersion: limen.dev/v1alpha1\nkind: IdentityProvider\nmetadata: {name: ${name}}\nspec: {issuer: '${url}', audiences: [limen]}\n`;
+
+  it('is never the gateway that issues tokens itself', () => {
+    const { ids, warnings } = merge({
+      file: file(own(true)),
+      database: from(
+        database,
+        issuer('same', 'https://ai.example.com'),
+        issuer('slash', 'https://ai.example.com/'),
+        issuer('corp', 'https://corp.example.com'),
+      ),
+    });
+    expect(ids.filter((id) => id.startsWith('Identity'))).toEqual(['IdentityProvider/corp database']);
+    expect(warnings.filter((warning) => warning.includes('is the gateway itself'))).toHaveLength(2);
+    const without = merge({
+      file: file(own(false)),
+      database: from(database, issuer('same', 'https://ai.example.com')),
+    });
+    expect(without.warnings).toEqual([]);
+  });
+});

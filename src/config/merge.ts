@@ -214,9 +214,19 @@ class Merger {
   }
 
   /** A rule that names what is nowhere stays in force: left out, it would hold nobody. */
-  #objectToUnknownNames(
+  #objectToUnknownNames(resources: readonly SourcedResource[]): void {
+    const known = { Provider: namesOfKind(resources, 'Provider'), Model: namesOfKind(resources, 'Model') };
+    for (const sourced of resources) {
+      const { resource } = sourced;
+      if (resource.kind === 'LimitPolicy')
+        this.#objectToUnknownNamesOf({ ...sourced, resource }, resources, known);
+    }
+  }
+
+  #objectToUnknownNamesOf(
     sourced: SourcedResource & { readonly resource: LimitPolicyResource },
     resources: readonly SourcedResource[],
+    names: Readonly<Record<'Provider' | 'Model', ReadonlySet<string>>>,
   ): void {
     const { match } = sourced.resource.spec;
     const check = (
@@ -224,11 +234,9 @@ class Merger {
       kind: 'Provider' | 'Model',
       isKnown: (name: string) => boolean,
     ) => {
-      const known = resources.flatMap(({ resource }) =>
-        resource.kind === kind ? [resource.metadata.name] : [],
-      );
+      const known = names[kind];
       for (const [index, name] of (match[field] ?? []).entries()) {
-        if (name.includes('*') || known.includes(name) || isKnown(name)) continue;
+        if (name.includes('*') || known.has(name) || isKnown(name)) continue;
         if (this.#invalid.has(`${kind}/${name}`)) continue;
         const nearest = nearestNames(name, known, 1)[0];
         this.#object(sourced, ['spec', 'match', field, index], {
@@ -276,9 +284,9 @@ class Merger {
       ),
     );
     this.#objectToUnknownRoles(resources);
+    this.#objectToUnknownNames(resources);
     return resources.filter((sourced) => {
       const { resource, origin } = sourced;
-      if (resource.kind === 'LimitPolicy') this.#objectToUnknownNames({ ...sourced, resource }, resources);
       if (resource.kind !== 'Model') return true;
       // Well-known models stand for a well-known service; a declared provider of that name may be another.
       if (origin.source === 'environment' && !impliedModelFits(resource, providers, origin.because))
@@ -399,4 +407,10 @@ function impliedModelFits(
     const { type, modelPrefixes } = found.resource.spec;
     return type === provider && modelPrefixes?.length !== 0;
   });
+}
+
+function namesOfKind(resources: readonly SourcedResource[], kind: Resource['kind']): ReadonlySet<string> {
+  return new Set(
+    resources.flatMap(({ resource }) => (resource.kind === kind ? [resource.metadata.name] : [])),
+  );
 }

@@ -1,5 +1,4 @@
-import { isDeepStrictEqual } from 'node:util';
-import { entryName, type DirectoryEntry } from '../core/access.ts';
+import { entryName, sameEntry, type DirectoryEntry } from '../core/access.ts';
 
 /**
  * Where entries come from, by precedence: where two have one name, the earlier source counts, so the configuration's
@@ -70,7 +69,7 @@ export class DirectorySources {
     this.#sources = { ...this.#sources, [source]: next };
     const names = new Set([...before.entries.keys(), ...next.entries.keys()]);
     await this.#tell(
-      [...names].filter((name) => !isDeepStrictEqual(before.entries.get(name), next.entries.get(name))),
+      [...names].filter((name) => !sameEntry(before.entries.get(name), next.entries.get(name))),
     );
   }
 

@@ -125,6 +125,11 @@ export function entryName(entry: DirectoryEntry): string {
   }
 }
 
+/** Whether two entries of one name say the same; made for tens of thousands at once. */
+export function sameEntry(left: DirectoryEntry | undefined, right: DirectoryEntry | undefined): boolean {
+  return left === right || JSON.stringify(left) === JSON.stringify(right);
+}
+
 /** The directory as a worker reads it: in memory, no I/O. */
 export interface Directory {
   /** Also one that has expired: who asks has the clock. */

@@ -15,7 +15,8 @@ export function clusterOf(url: string): ClusterAddress | undefined {
   const match = /^(?<scheme>rediss?)\+cluster:\/\/(?:(?<login>[^@/]*)@)?(?<hosts>[^@/?#]+)\/?$/.exec(url);
   const { scheme, login = '', hosts = '' } = match?.groups ?? {};
   const nodes = hosts.split(',').map((host) => `redis://${host}`);
-  if (scheme === undefined || !nodes.every((node) => URL.canParse(node))) return undefined;
+  if (scheme === undefined || !nodes.every((node) => URL.canParse(node) && new URL(node).hostname !== ''))
+    return undefined;
   const separator = login.indexOf(':');
   const [username, password] =
     separator < 0 ? ['', login] : [login.slice(0, separator), login.slice(separator + 1)];

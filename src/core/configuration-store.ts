@@ -116,8 +116,16 @@ export interface VirtualKeyStore {
   list(query: KeyQuery): Promise<StoredKey[]>;
   /** Also one that is deleted and not purged yet. */
   get(id: string): Promise<StoredKey | undefined>;
-  /** Puts these in the place of all of its settings; nothing where the key is not there, revoked or deleted. */
-  configure(id: string, settings: KeySettings, actor: string): Promise<StoredKey | undefined>;
+  /**
+   * Puts other settings in the place of all that the key has; nothing where it is not there, revoked or deleted.
+   *
+   * @param change of two changes at once the second one is handed what the first one made; what it throws is thrown
+   */
+  configure(
+    id: string,
+    change: (key: StoredKey) => KeySettings,
+    actor: string,
+  ): Promise<StoredKey | undefined>;
   /** Ends any grace of an earlier rotation; nothing where no such key is in force. */
   rotate(id: string, rotation: KeyRotation, actor: string): Promise<StoredKey | undefined>;
   /** The key with its time of revocation, which a second call does not change; nothing if there is no such key. */

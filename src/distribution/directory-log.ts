@@ -1,4 +1,4 @@
-import { entryName, type DirectoryEntry } from '../core/access.ts';
+import { entryName, sameEntry, type DirectoryEntry } from '../core/access.ts';
 import { encodeMessage, ENTRIES_PER_MESSAGE, weightOf } from './messages.ts';
 
 /** What is new, different or gone. */
@@ -80,7 +80,7 @@ export class DirectoryLog {
     const removed = (reset ? [...this.#table.keys()] : remove).filter(
       (name) => this.#table.has(name) && !given.has(name),
     );
-    const changed = [...given].filter(([name, entry]) => !isSame(this.#table.get(name), entry));
+    const changed = [...given].filter(([name, entry]) => !sameEntry(this.#table.get(name), entry));
     for (const name of removed) this.#table.delete(name);
     for (const [name, entry] of changed) this.#table.set(name, entry);
     // Revocations are told first: keys that are gone, tokens that are revoked, users who may be disabled.
@@ -166,8 +166,4 @@ function* batches<Item>(items: Iterable<Item>, weight: (item: Item) => number): 
     sum += own;
   }
   if (batch.length > 0) yield batch;
-}
-
-function isSame(left: DirectoryEntry | undefined, right: DirectoryEntry): boolean {
-  return left === right || (left !== undefined && JSON.stringify(left) === JSON.stringify(right));
 }

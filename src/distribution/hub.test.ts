@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { entryName, type DirectoryEntry, type Revocation } from '../core/access.ts';
-import type { DirectoryTable } from './directory-table.ts';
+import { DirectoryContent, type DirectoryTable } from './directory-table.ts';
 import { Follower } from './follower.ts';
 import { DistributionHub } from './hub.ts';
 import { encodeMessage, ENTRIES_PER_MESSAGE, type ToControl } from './messages.ts';
@@ -411,6 +411,19 @@ describe('directory', () => {
     expect(directory.generation).toBe(generation + 2);
     expect(directory.user('corp:user-1')).toBeUndefined();
     expect(directory.issuerKeys('corp')).toBe(known);
+  });
+
+  test('thousands of revocations are purged among many without holding up requests', () => {
+    const content = new DirectoryContent();
+    const many = Array.from({ length: 50_000 }, (_, number) => `r-${number}`);
+    for (const id of many) content.put(revocation(id, 'jti', `token of ${id}`, 1));
+    const started = performance.now();
+    for (const id of many.slice(0, 5000)) content.remove(`revocation/${id}`);
+    // Some milliseconds; a look at all the others for each takes many seconds.
+    expect(performance.now() - started).toBeLessThan(1000);
+    expect(content.size).toBe(45_000);
+    expect(content.revocation('jti', 'token of r-4999')).toBeUndefined();
+    expect(content.revocation('jti', 'token of r-5000')).toBeDefined();
   });
 
   test('of several revocations under one name all count, each until it is taken back', () => {

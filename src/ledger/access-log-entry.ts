@@ -1,3 +1,5 @@
+import type { RequestContext } from '../core/ledger.ts';
+
 /** Response flags of Envoy's access log, by their field names in envoy.data.accesslog.v3.ResponseFlags. */
 export type ResponseFlag =
   | 'failed_local_healthcheck'
@@ -66,4 +68,22 @@ export interface AccessLogEntry {
   readonly durationMs: number;
   /** Milliseconds from the request's start to the upstream's first byte; undefined where none came. */
   readonly firstUpstreamByteMs: number | undefined;
+}
+
+/** What Envoy would have said of a request whose client left before anything of the decision on it had reached Envoy. */
+export function abandonedEntry(context: RequestContext, now: number): AccessLogEntry {
+  return {
+    kind: 'end',
+    context: JSON.stringify(context),
+    response: undefined,
+    tokenUsage: undefined,
+    status: 0,
+    flags: ['downstream_remote_reset'],
+    details: '',
+    responseBytes: 0,
+    attempts: 0,
+    upstreamCluster: '',
+    durationMs: Math.max(0, now - context.time),
+    firstUpstreamByteMs: undefined,
+  };
 }

@@ -68,6 +68,7 @@ const contextSchema = intentSchema.extend({
         cluster: text,
         provider: text,
         model: text,
+        defaultMaxOutputTokens: amount,
         price: priceSchema.optional().catch(undefined),
       }),
     )

@@ -1,12 +1,20 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { TestRedis } from '../../test/support/redis.ts';
+import { TRY_ID_HEADER } from '../core/gateway-names.ts';
 import type { ChargedAttempt, LedgerSettlement } from '../core/ledger.ts';
+import { NO_AMOUNTS } from '../core/limits.ts';
 import { connectRedis, redisReady } from '../store/redis/connection.ts';
 import { RedisIntentBook } from '../store/redis/intent-book.ts';
 import { RedisLedger } from '../store/redis/ledger.ts';
+import { RedisLimitBook } from '../store/redis/limit-book.ts';
 import { RedisRecoveryBook } from '../store/redis/recovery-book.ts';
-import { sampleAdmission, sampleRow, sampleSettlement } from '../store/redis/testing/samples.ts';
+import {
+  chargedAttempt,
+  sampleAdmission,
+  sampleRow,
+  sampleSettlement,
+} from '../store/redis/testing/samples.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { Reconciler } from './reconciler.ts';
 import { Recovery } from './recovery.ts';
@@ -14,6 +22,7 @@ import { namesIn } from './witness-names.ts';
 import { WitnessRing } from './witness-ring.ts';
 
 const logger = createLogger('test', 'silent');
+const COUNTER = 'rule/tokens/1m/everybody/w60000';
 const circuitBreaker = () => ({ failures: 0, openSeconds: 30 });
 let server: TestRedis;
 let redis: ReturnType<typeof connectRedis>;
@@ -28,6 +37,27 @@ afterAll(async () => {
   redis.disconnect();
   await server.stop();
 });
+
+/** One that is charged 7 tokens. */
+function failedTry(intentId: string): ChargedAttempt {
+  const hold = { rule: 'rule', subject: 'everybody', counter: COUNTER, unit: 'tokens', limit: 100 } as const;
+  const attempt = {
+    requestId: 'tried',
+    ordinal: 1,
+    time: 1,
+    provider: 'a',
+    providerModel: 'm',
+    status: 0,
+    outcome: 'timeout',
+    mayBeBilled: true,
+    costUsd: 0,
+    durationMs: 1,
+    retryAfterSeconds: 0,
+    charges: [{ rule: 'rule', subject: 'everybody', unit: 'tokens', amount: 7 }],
+  } as const;
+  const holds = [{ ...hold, window: 60_000, reserved: 0, alerts: [] }];
+  return chargedAttempt(attempt, { intentId, holds, amounts: { ...NO_AMOUNTS, tokens: 7 } });
+}
 
 /** A control plane whose messages are no more than what its ring looks for; one with `end` in it tells of an end. */
 function controlPlane(leaseMs = 60_000) {
@@ -57,11 +87,15 @@ function controlPlane(leaseMs = 60_000) {
         .filter((message) => message.includes('end'))
         .flatMap((message) => namesIn(message))
         .filter((id) => intentIds.has(id));
-      const settlements = [...new Set(ended)].map((id): LedgerSettlement =>
-        sampleSettlement(sampleRow(id), id),
-      );
-      return { settlements, attempts: [] as readonly ChargedAttempt[] };
+      const ids = [...new Set(ended)];
+      // Every request has the same failed try.
+      const hasTries = messages.some((message) => message.includes(TRY_ID_HEADER));
+      return {
+        settlements: ids.map((id): LedgerSettlement => sampleSettlement(sampleRow(id), id)),
+        attempts: hasTries ? ids.map(failedTry) : [],
+      };
     },
+    leaseMs,
     onRecovered,
     logger,
   });
@@ -72,6 +106,10 @@ function controlPlane(leaseMs = 60_000) {
     admit: async (requestId: string) => (await ledger.admit(sampleAdmission(requestId))).intentId,
     told: (intentId: string, what: 'end' | 'open' = 'end') =>
       ring.push(Buffer.from(`"intentId":"${intentId}" ${what}`)),
+    triedBy: (requestId: string) =>
+      ring.push(Buffer.from(`${TRY_ID_HEADER}\x12${String.fromCodePoint(requestId.length)}${requestId}`)),
+    settle: (intentId: string) => ledger.settle(sampleSettlement(sampleRow('tried'), intentId)),
+    used: async () => (await new RedisLimitBook(redis, options.domain).usage({ limit: 10 }))[0]?.used,
     open: async () => (await intents.backlog()).intents,
   };
 }
@@ -135,6 +173,28 @@ describe('Recovery', () => {
     expect(unsettled).toHaveBeenCalledExactlyOnceWith(1);
     expect(await open()).toBe(0);
   });
+
+  it.each([
+    { when: 'soon', ms: 2500 },
+    { when: 'later', ms: 5500 },
+  ])(
+    'charges a try that only the lost worker knew, though another one settles the request $when',
+    { timeout: 30_000 },
+    async ({ ms }) => {
+      const { recovery, admit, told, triedBy, settle, used, open, onRecovered } = controlPlane();
+      const intentId = await admit('tried');
+      triedBy('tried');
+      recovery.workerGone();
+      await delay(ms);
+      settle(intentId);
+      told(intentId);
+      await vi.waitFor(async () => expect(await open()).toBe(0), 5000);
+      expect(await used()).toBeUndefined();
+      await vi.waitFor(async () => expect(await used()).toBe(7), 15_000);
+      expect(onRecovered).not.toHaveBeenCalled();
+      await recovery.stop();
+    },
+  );
 
   it('does nothing more once it is stopped', async () => {
     const { recovery, admit, told, open } = controlPlane();

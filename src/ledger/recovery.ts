@@ -1,20 +1,24 @@
 import type { ChargedAttempt, LedgerSettlement, OpenIntent, RecoveryBook } from '../core/ledger.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { readIntent } from './records.ts';
+import { namesIn } from './witness-names.ts';
 import type { WitnessRing } from './witness-ring.ts';
 
-/** Ends of requests that messages of the access log tell of. */
-export interface WitnessedEnds {
+/** What messages of the access log tell of requests. */
+export interface Witnessed {
+  /** Of those that have ended. */
   readonly settlements: readonly LedgerSettlement[];
-  /** Failed tries of these requests. */
+  /** Their failed tries, and those of requests that go on: whatever is known to the end. */
   readonly attempts: readonly ChargedAttempt[];
 }
 
 export interface RecoveryOptions {
   readonly ring: Pick<WitnessRing, 'find'>;
   readonly book: RecoveryBook;
-  /** Reads the ends of the requests with these intents out of messages in the order in which they came. Never throws. */
-  readonly read: (messages: readonly Buffer[], intentIds: ReadonlySet<string>) => WitnessedEnds;
+  /** Reads what is told of the requests with these intents in messages, which come in their order. Never throws. */
+  readonly read: (messages: readonly Buffer[], intentIds: ReadonlySet<string>) => Witnessed;
+  /** Envoy tells of an open request several times within it. */
+  readonly leaseMs: number;
   readonly onRecovered: (requests: number) => void;
   readonly logger: Logger;
 }
@@ -26,6 +30,16 @@ const ROUND_MS = 1000;
 const ROUNDS_AFTER_LOSS = 4;
 const INTENTS_AT_ONCE = 5000;
 const SETTLEMENTS_AT_ONCE = 200;
+/** So often requests are looked for that go on, and of whose failed tries nobody may know. */
+const WATCH_EVERY_ROUNDS = 5;
+const MOST_WATCHED = 10_000;
+
+interface Look {
+  /** Requests that were settled. */
+  readonly recovered: number;
+  /** Requests that had a failed try, of which nothing more can be said yet. */
+  readonly tried: readonly OpenIntent[];
+}
 
 /**
  * Settles requests whose end Envoy told a worker that died with it. Envoy tells the control plane the same, which
@@ -34,6 +48,8 @@ const SETTLEMENTS_AT_ONCE = 200;
 export class Recovery {
   readonly #options: RecoveryOptions;
   #rounds = 0;
+  #watchRounds = 0;
+  #watched: readonly OpenIntent[] = [];
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<void> = Promise.resolve();
   #stopped = false;
@@ -45,11 +61,13 @@ export class Recovery {
   /** A worker is gone, in whatever way: a little later everything that was left open is looked for, a few times. */
   workerGone(): void {
     this.#rounds = ROUNDS_AFTER_LOSS;
+    this.#watchRounds = Math.ceil(this.#options.leaseMs / ROUND_MS) + WATCH_EVERY_ROUNDS;
     this.#next();
   }
 
   #next(): void {
-    if (this.#timer !== undefined || this.#rounds === 0 || this.#stopped) return;
+    const watches = this.#watchRounds > 0 && this.#watched.length > 0;
+    if (this.#timer !== undefined || this.#stopped || (this.#rounds === 0 && !watches)) return;
     this.#timer = setTimeout(() => {
       this.#round = this.#run().finally(() => {
         this.#timer = undefined;
@@ -61,52 +79,82 @@ export class Recovery {
   /** A round that failed is made up for: the store will be back. */
   async #run(): Promise<void> {
     try {
-      await this.recoverOpen();
-      this.#rounds -= 1;
+      if (this.#rounds > 0) {
+        await this.recoverOpen();
+        this.#rounds -= 1;
+        return;
+      }
+      this.#watchRounds -= 1;
+      if (this.#watchRounds % WATCH_EVERY_ROUNDS > 0) return;
+      this.#watched = (await this.#look(this.#watched, SETTLED_WITHIN_MS)).tried;
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
       this.#options.logger.warn({ reason }, 'what a worker left open cannot be looked for yet');
     }
   }
 
-  /** Looks for the ends of all open requests; returns how many were settled. Rejects where the store is away. */
+  /** Looks for what is known of all open requests; returns how many were settled. Rejects where the store is away. */
   async recoverOpen(): Promise<number> {
     let recovered = 0;
+    // They may be open no longer, settled by one who did not know of their failed tries.
+    const watched = [...(await this.#look(this.#watched, SETTLED_WITHIN_MS)).tried];
     for (let after = ''; ;) {
       const intents = await this.#options.book.open(after, INTENTS_AT_ONCE);
-      recovered += await this.recover(intents, SETTLED_WITHIN_MS);
+      const look = await this.#look(intents, SETTLED_WITHIN_MS);
+      recovered += look.recovered;
+      watched.push(...look.tried);
       after = intents.at(-1)?.intentId ?? '';
-      if (intents.length < INTENTS_AT_ONCE || this.#stopped) return recovered;
+      if (intents.length < INTENTS_AT_ONCE || this.#stopped) break;
     }
+    const each = new Map(watched.map((intent) => [intent.intentId, intent]));
+    this.#watched = [...each.values()].slice(0, MOST_WATCHED);
+    return recovered;
   }
 
-  /**
-   * Looks for the ends of these requests; returns how many were settled. Rejects where the store is away.
-   *
-   * @param forMs what came later is left to the workers
-   */
-  async recover(intents: readonly OpenIntent[], forMs = 0): Promise<number> {
-    if (intents.length === 0) return 0;
-    const { ring, book, read, onRecovered, logger } = this.#options;
+  /** Looks for the ends of these requests; returns how many were settled. Rejects where the store is away. */
+  async recover(intents: readonly OpenIntent[]): Promise<number> {
+    return (await this.#look(intents, 0)).recovered;
+  }
+
+  /** @param forMs what came later than that ago is left to the workers */
+  async #look(intents: readonly OpenIntent[], forMs: number): Promise<Look> {
+    if (intents.length === 0) return { recovered: 0, tried: [] };
+    const { ring, read, onRecovered, logger } = this.#options;
     const intentIds = new Set(intents.map(({ intentId }) => intentId));
-    const requestIds = intents.flatMap(({ json }) => readIntent(json)?.requestId ?? []);
-    const messages = await ring.find(new Set([...intentIds, ...requestIds]), forMs);
-    const { settlements, attempts } = read(
-      messages.map(({ bytes }) => bytes),
-      intentIds,
+    const requestIds = new Map(
+      intents.map(({ intentId, json }) => [intentId, readIntent(json)?.requestId ?? '']),
     );
+    const messages = await ring.find(new Set([...intentIds, ...requestIds.values()]), forMs);
+    const bytes = messages.map((message) => message.bytes);
+    const { settlements, attempts } = read(bytes, intentIds);
+    const recovered = await this.#settle(settlements, attempts);
+    if (recovered > 0) {
+      onRecovered(recovered);
+      logger.warn({ requests: recovered }, 'requests settled that a worker had left open');
+    }
+    const known = new Set([...settlements, ...attempts].map(({ intentId }) => intentId));
+    const named = new Set(bytes.flatMap((message) => namesIn(message)));
+    const tried = intents.filter(
+      ({ intentId }) => !known.has(intentId) && named.has(requestIds.get(intentId) ?? ''),
+    );
+    return { recovered, tried };
+  }
+
+  async #settle(
+    settlements: readonly LedgerSettlement[],
+    attempts: readonly ChargedAttempt[],
+  ): Promise<number> {
+    const { book } = this.#options;
+    const ended = new Set(settlements.map(({ intentId }) => intentId));
+    // Of a request that goes on a worker tells the others, which cost nothing.
+    const others = attempts.filter(({ intentId, charges }) => !ended.has(intentId) && charges !== undefined);
+    if (others.length > 0) await book.settle(others, []);
     let recovered = 0;
     for (let from = 0; from < settlements.length; from += SETTLEMENTS_AT_ONCE) {
       const some = settlements.slice(from, from + SETTLEMENTS_AT_ONCE);
       const ids = new Set(some.map(({ intentId }) => intentId));
-      recovered += await book.settle(
-        attempts.filter(({ intentId }) => ids.has(intentId)),
-        some,
-      );
-    }
-    if (recovered > 0) {
-      onRecovered(recovered);
-      logger.warn({ requests: recovered }, 'requests settled that a worker had left open');
+      const theirs = attempts.filter(({ intentId }) => ids.has(intentId));
+      recovered += await book.settle(theirs, some);
     }
     return recovered;
   }

@@ -23,6 +23,7 @@ const context: SettleContext = {
     cluster,
     provider: 'claude',
     model: 'claude-haiku',
+    defaultMaxOutputTokens: 4096,
     price: { input: 1, output: 10, cachedInput: 0.1, cacheWrite: 1.25 },
   })),
   intentId: '1-1',
@@ -194,10 +195,29 @@ describe('settleFromAccessLog', () => {
       usageSource: 'estimated',
       usage: { input: 500, output: 40, total: 540 },
     });
-    expect(settle({ ...left, responseBytes: 0, status: 0 }).row.usage).toMatchObject({
-      input: 500,
-      output: 0,
-    });
+  });
+
+  it('estimates by the time where nothing came before the client left', () => {
+    const early = settle({ ...left, responseBytes: 0, status: 0, durationMs: 30_000 });
+    expect(early.row).toMatchObject({ usageSource: 'estimated', usage: { input: 500, output: 1500 } });
+    const bounded = JSON.stringify({ ...context, mostOutputTokens: 25 });
+    const less = settle({ ...left, context: bounded, responseBytes: 0, status: 0, durationMs: 30_000 });
+    expect(less.row.usage.output).toBe(25);
+  });
+
+  it('charges rules, and no client, for a last try that took too long', () => {
+    const month = { rule: 'month', subject: 'ada', counter: 'c', unit: 'usd', limit: 1e9 } as const;
+    const holds = [{ ...month, reserved: 5e7, alerts: [] }];
+    const late = { status: 504, details: 'upstream_per_try_timeout', responseBytes: 90 };
+    const limited = { ...context, holds, mostOutputTokens: 1000 };
+    const { row, amounts } = settle({ ...late, context: JSON.stringify(limited) });
+    expect(row).toMatchObject({ errorCode: 'upstream_timeout', costUsd: 0, usage: { total: 0 } });
+    expect(amounts).toEqual({ requests: 1, tokens: 1500, usd: (500 * 1 + 1000 * 10) * 1000 });
+    expect(row.charges).toEqual([{ rule: 'month', subject: 'ada', unit: 'usd', amount: 10_500_000 }]);
+    expect(
+      settle({ ...late, upstreamCluster: '', context: JSON.stringify(limited) }).row.charges,
+    ).toBeUndefined();
+    expect(settle({ status: 500, context: JSON.stringify(limited) }).row.charges).toBeUndefined();
   });
 
   it('charges what a prompt of images may be where nobody told', () => {

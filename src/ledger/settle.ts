@@ -52,7 +52,9 @@ export function settleFromAccessLog(
   const { usage, source } = chargeOf(entry, context, report, dependencies.estimator);
   const { cutOffTokens } = report ?? {};
   const costUsd = target?.price === undefined ? 0 : priceUsd(usage, target.price);
-  const amounts = amountsOf(usage, costUsd, context);
+  const errorCode = errorCodeOfEntry(entry, report);
+  const lost = source === 'none' && errorCode === 'upstream_timeout' ? lostTry(target, context) : undefined;
+  const amounts = lost ?? amountsOf(usage, costUsd, context);
   const charges = chargesOf(context.holds, amounts, provider);
   const row: GatewayLogRow = {
     requestId: context.requestId,
@@ -70,7 +72,7 @@ export function settleFromAccessLog(
     stream: context.stream,
     attempts: entry.attempts,
     status: entry.status,
-    errorCode: errorCodeOfEntry(entry, report),
+    errorCode,
     usage,
     usageSource: source,
     costUsd,
@@ -98,6 +100,20 @@ function amountsOf(usage: Usage, costUsd: number, { multiplier }: SettleContext)
     tokens: weightedTokens(usage, multiplier),
     usd: Math.ceil(costUsd * NANO_USD),
   };
+}
+
+/**
+ * The last try, where it took too long, may be billed as those before it (processor/try-log.ts). Rules are charged for that,
+ * the client is not.
+ */
+function lostTry(
+  target: SettleContext['targets'][number] | undefined,
+  context: SettleContext,
+): SettledAmounts | undefined {
+  if (target === undefined || context.format === 'count_tokens') return undefined;
+  const output = Math.min(target.defaultMaxOutputTokens, context.mostOutputTokens ?? Infinity);
+  const usage = makeUsage({ input: context.inputEstimate, output });
+  return amountsOf(usage, target.price === undefined ? 0 : priceUsd(usage, target.price), context);
 }
 
 /** The rule that cut is the one that said so at admission. */
@@ -163,9 +179,13 @@ function untoldInput(context: SettleContext): number {
   return context.untoldInput ?? context.inputEstimate;
 }
 
+/** Of a usual model: where nothing has come of an answer, only time tells how much of it there may be. */
+const TOKENS_PER_SECOND = 50;
+
 /**
  * Nobody told the usage: the client left, the upstream broke, or it never tells. The input is estimated from the
- * request's size unless the beginning of the answer told it, the output from the bytes that were delivered.
+ * request's size unless the beginning of the answer told it, the output from the bytes that were delivered, and where none
+ * was (a model that thinks, an answer in one piece) from the time: so that whoever gives up early, and asks again, is seen to spend.
  */
 function estimatedCharge(entry: AccessLogEntry, context: SettleContext, estimator: OutputEstimator): Charge {
   const told = usageFromEnvoy(entry.tokenUsage ?? { status: 'failed' });
@@ -173,11 +193,21 @@ function estimatedCharge(entry: AccessLogEntry, context: SettleContext, estimato
   const estimate =
     context.format === 'embeddings'
       ? 0
-      : Math.min(estimator.estimate(context, entry.responseBytes), context.mostOutputTokens ?? Infinity);
+      : Math.min(outputEstimate(entry, context, estimator), context.mostOutputTokens ?? Infinity);
   const usage = makeUsage({
     ...told,
     input: told.input > 0 ? told.input : untoldInput(context),
     output: Math.max(told.output, estimate),
   });
   return { usage, source: 'estimated' };
+}
+
+function outputEstimate(
+  { responseBytes, durationMs }: AccessLogEntry,
+  context: SettleContext,
+  estimator: OutputEstimator,
+): number {
+  return responseBytes === 0
+    ? Math.round((durationMs / 1000) * TOKENS_PER_SECOND)
+    : estimator.estimate(context, responseBytes);
 }

@@ -42,8 +42,9 @@ export function isAsking({ share, wanted }: PlannedDomain): boolean {
 }
 
 /**
- * What each domain should have. Those that ask get first what they need, the smallest need first, then most of what is
- * free; those that do not keep the rest. With nothing in use and nobody asking all go back to their base.
+ * What each domain should have. Those that ask get first what they need: before all who have too little for the next
+ * request (who has enough may be refused by another rule, and never use it), then the smallest need first. Then they get
+ * most of what is free; those that do not ask keep the rest. With nothing in use and nobody asking all go back to their base.
  */
 export function planShares(limit: number, domains: readonly PlannedDomain[]): readonly number[] {
   const asking = domains.map(isAsking);
@@ -53,11 +54,12 @@ export function planShares(limit: number, domains: readonly PlannedDomain[]): re
   const targets = domains.map(({ used }) => used);
   let free = Math.max(0, limit - targets.reduce((sum, used) => sum + used, 0));
   const needs = domains
-    .map(({ used, wanted }, index) => ({
+    .map(({ used, wanted, share }, index) => ({
       index,
       need: asking[index] === true ? Math.max(0, wanted - used) : 0,
+      starves: wanted > share,
     }))
-    .sort((left, right) => left.need - right.need);
+    .sort((left, right) => Number(right.starves) - Number(left.starves) || left.need - right.need);
   const give = (index: number, amount: number): void => {
     targets[index] = (targets[index] ?? 0) + amount;
     free -= amount;
@@ -67,7 +69,8 @@ export function planShares(limit: number, domains: readonly PlannedDomain[]): re
   const whole = weights.reduce((sum, weight) => sum + weight, 0);
   const rest = free;
   for (const [index, weight] of weights.entries()) give(index, Math.floor((rest / whole) * weight));
-  give(asking.indexOf(true), free);
+  const [neediest] = needs.filter(({ index }) => asking[index]);
+  if (neediest !== undefined) give(neediest.index, free);
   return targets;
 }
 

@@ -19,6 +19,8 @@ interface Credentials {
   readonly secret: string | undefined;
 }
 
+const NOT_AUTHENTICATED = 'The client is not known here, or did not authenticate as it should.';
+
 /**
  * The client of a token request, by Basic or by parameters of the body (RFC 6749, section 2.3.1).
  *
@@ -31,16 +33,15 @@ export function authenticateClient(
 ): CrossAppClient {
   const { id, secret } = credentialsOf(form, authorization);
   const client = clients.find((one) => one.id === id);
-  if (client === undefined) {
-    throw new OAuthError('invalid_client', 'unknown client', 'This client is not known here.');
-  }
+  // In the same words as a wrong secret: a stranger does not learn which clients there are.
+  if (client === undefined) throw new OAuthError('invalid_client', 'unknown client', NOT_AUTHENTICATED);
   // A public client has nothing to prove, and one that is not public must.
   const isRight =
     client.secretSha256 === undefined
       ? secret === undefined
       : secret !== undefined && isSecret(secret, client.secretSha256);
   if (isRight) return client;
-  throw new OAuthError('invalid_client', 'wrong client secret', 'The client did not authenticate rightly.');
+  throw new OAuthError('invalid_client', 'wrong client secret', NOT_AUTHENTICATED);
 }
 
 function isSecret(secret: string, sha256: string): boolean {

@@ -216,6 +216,12 @@ describe('an exchange', () => {
     const keys = await admin.call('GET', '/oauth/jwks.json');
     expect(keys.body).toMatchObject({ keys: [{ kty: 'EC', crv: 'P-256', alg: 'ES256' }] });
     expect(JSON.stringify(keys.body)).not.toContain('"d"');
+    expect((await admin.call('GET', '/.well-known/oauth-authorization-server/other')).status).toBe(404);
+    await admin.configure(CONFIGURATION.replaceAll(GATEWAY, `${GATEWAY}/ai`));
+    expect(await admin.call('GET', '/.well-known/oauth-authorization-server/ai')).toMatchObject({
+      status: 200,
+      body: { issuer: `${GATEWAY}/ai` },
+    });
     await admin.configure(CONFIGURATION.replace('enabled: true', 'enabled: false'));
     expect((await admin.call('GET', '/.well-known/oauth-authorization-server')).status).toBe(404);
     expect((await exchange({ assertion: assertion() })).status).toBe(404);
@@ -354,11 +360,24 @@ describe('a request is refused', () => {
     expect((await send(`assertion=${'x'.repeat(40_000)}`, form)).status).toBe(413);
   });
 
-  it('from an address that fails too often', async () => {
-    for (let count = 0; count < 60; count += 1) await exchange({ assertion: 'a.b.c' });
-    const { status, headers, body } = await exchange({ assertion: assertion() });
+  it('in the same words whether a client is unknown or its secret is wrong', async () => {
+    const [unknown, wrong] = [
+      await exchange({}, basic('nobody', SECRET)),
+      await exchange({}, basic('assistant', 'x')),
+    ];
+    expect(unknown.body).toEqual(wrong.body);
+  });
+
+  it('from an address that fails too often, but not of a client that proves itself', async () => {
+    for (let count = 0; count < 60; count += 1) await exchange({ client_id: 'nobody' }, '');
+    const asPublic = { assertion: assertion({ client_id: 'public' }), client_id: 'public' };
+    const { status, headers, body } = await exchange(asPublic, '');
     expect({ status, error: body['error'] }).toEqual({ status: 429, error: 'slow_down' });
     expect(Number(headers.get('retry-after'))).toBeGreaterThan(0);
+    expect((await exchange({ assertion: assertion() }, basic('assistant', 'guess'))).status).toBe(429);
+    // Refused ones do not use up what an address may ask.
+    for (let count = 0; count < 600; count += 1) await exchange({ client_id: 'nobody' }, '');
+    expect((await exchange({ assertion: assertion() })).status).toBe(200);
   });
 });
 

@@ -14,9 +14,12 @@ import { EXCHANGED_ALGORITHM } from '../core/cross-app-access.ts';
 import type { JsonWebKey } from '../core/json-web-key.ts';
 import type { Vault } from '../vault/vault.ts';
 
-/** How long a key signs, and how long after that its tokens may still be verified: longer than any of them lives. */
+/**
+ * How long a key signs, and how long after that its tokens may still be verified: longer than any of them lives, also
+ * where it went on signing for some hours because a new one could not be written.
+ */
 export const SIGNING_MS = 30 * 86_400_000;
-export const RETIRED_MS = 2 * 3_600_000;
+export const RETIRED_MS = 86_400_000;
 
 const SEALED = { kind: 'CrossAppAccess', name: 'default', field: 'signingKeys' } as const;
 

@@ -12,7 +12,7 @@ import type { Snapshot, SnapshotBackend } from '../core/snapshot.ts';
 import { authorize, useOfBackend } from '../stages/authorize.ts';
 import { backendAddress, findBackendRoute, foreignCookies, type BackendPath } from '../stages/backend.ts';
 import type { RequestHead } from './answer.ts';
-import { identityFields } from './identity.ts';
+import { identityFields } from './identity-headers.ts';
 import { endedContext, type DecisionDependencies, type Known } from './forward.ts';
 import { admitWithinLimits } from './limits.ts';
 

@@ -19,7 +19,7 @@ import type { CacheUse } from './answer-cache.ts';
 import type { RequestHead } from './answer.ts';
 import { Attempt } from './attempt.ts';
 import { droppedFields } from './dropped.ts';
-import { identityFields } from './identity.ts';
+import { identityFields } from './identity-headers.ts';
 import type { Inspection, Operation } from './operations.ts';
 import { upstreamPath } from './upstream-path.ts';
 

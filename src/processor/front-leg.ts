@@ -53,6 +53,8 @@ export interface FrontLegOptions {
   readonly bytesInFlight: BytesInFlight;
   /** Told of each request that was answered here. */
   readonly onAnswer: (answer: Answer) => void;
+  /** Told of each request that was admitted and then had nobody to go on for. */
+  readonly onAbandoned: (context: RequestContext) => void;
 }
 
 /** The request's exchange: holds the body until it is whole, then answers headers and body in one go. */
@@ -130,9 +132,21 @@ export class FrontLeg implements LegHandler {
     else await this.#forward(result);
   }
 
+  /**
+   * Whether the client left while its request was decided on. Envoy never learns of that decision, and so logs nothing
+   * that would settle it: what it reserved would be kept from others until its lease runs out.
+   */
+  #isAbandoned(context: RequestContext | undefined): boolean {
+    const { exchange, onAbandoned } = this.#options;
+    if (!exchange.over) return false;
+    if (context !== undefined && context.intentId !== '') onAbandoned(context);
+    return true;
+  }
+
   async #forward(forward: Forward): Promise<void> {
     const { exchange, protocol } = this.#options;
     const { context, route, identity, rateLimits } = forward;
+    if (this.#isAbandoned(context)) return;
     await exchange.send({
       requestHeaders: {
         response: {
@@ -154,6 +168,7 @@ export class FrontLeg implements LegHandler {
   async #forwardHead(forward: ForwardHead): Promise<void> {
     const { exchange } = this.#options;
     const { context, route, identity, rateLimits, setHeaders, removeHeaders } = forward;
+    if (this.#isAbandoned(context)) return;
     await exchange.send({
       requestHeaders: {
         response: { headerMutation: headerMutation(setHeaders, removeHeaders), clearRouteCache: true },
@@ -168,6 +183,7 @@ export class FrontLeg implements LegHandler {
     this.#release();
     this.#reading = undefined;
     const { context } = answer;
+    if (this.#isAbandoned(context)) return;
     const metadata = context === undefined ? {} : contextMetadata(context);
     await this.#options.exchange.send({ ...immediateResponse(answer), ...metadata });
     this.#options.exchange.finish();

@@ -9,7 +9,7 @@ import type {
   ServerReadableStream,
 } from '@grpc/grpc-js';
 import { LEG_METADATA, PATIENCE_METADATA, WATCH_METADATA } from '../core/gateway-names.ts';
-import type { KeptAnswers } from '../core/ledger.ts';
+import type { KeptAnswers, RequestContext } from '../core/ledger.ts';
 import {
   ACCESS_LOG_PATH,
   EXTERNAL_PROCESSOR_PATH,
@@ -49,6 +49,8 @@ export interface ProcessorServerOptions {
   readonly serving: () => boolean;
   readonly onAccessLog: (message: StreamAccessLogsMessage) => void;
   readonly onAnswer: (answer: Answer) => void;
+  /** Told of each request that was admitted and whose client left before it was decided on: no access log will. */
+  readonly onAbandoned: (context: RequestContext) => void;
   readonly onFault: (leg: string, error: unknown) => void;
 }
 
@@ -167,6 +169,7 @@ export class ProcessorServer {
       pipeline: this.#options.front,
       bytesInFlight: this.bytesInFlight,
       onAnswer: this.#options.onAnswer,
+      onAbandoned: this.#options.onAbandoned,
     });
   }
 

@@ -154,6 +154,15 @@ test('failed tries are joined to their request, whenever they were told', () => 
   ]);
 });
 
+test('failed tries of a request that goes on are known by then', () => {
+  const { settlements, attempts } = read(
+    [message(ofTry('r1')), message(ofRequest(contextOf('r1', '1-0'), 2, 'downstreamPeriodic'))],
+    '1-0',
+  );
+  expect(settlements).toEqual([]);
+  expect(attempts).toMatchObject([{ requestId: 'r1', ordinal: 1, charges: [{ rule: 'month' }] }]);
+});
+
 test('what cannot be read takes nothing else with it', () => {
   const { settlements, onUnreadable } = read(
     [Buffer.from([0xff, 0xff]), message(ofRequest(contextOf('r1', '1-0'), 1))],

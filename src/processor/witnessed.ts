@@ -2,7 +2,7 @@ import type { ChargedAttempt, LedgerSettlement } from '../core/ledger.ts';
 import type { HttpAccessLogEntry } from '../envoy-protocol/access-log-messages.ts';
 import type { ProcessorProtocol } from '../envoy-protocol/codecs.ts';
 import type { OutputEstimator } from '../ledger/estimator.ts';
-import type { WitnessedEnds } from '../ledger/recovery.ts';
+import type { Witnessed } from '../ledger/recovery.ts';
 import { settleFromAccessLog } from '../ledger/settle.ts';
 import { namesIn } from '../ledger/witness-names.ts';
 import { readAccessLogEntry } from './access-log.ts';
@@ -16,14 +16,14 @@ export interface WitnessedOptions {
 }
 
 /**
- * The ends of requests in messages of the access log, as a worker would settle them. The messages are in the order
- * in which they came, and those with tries of the requests are among them.
+ * What messages of the access log tell of requests, as a worker would settle it. The messages are in the order in which
+ * they came, and those with tries of the requests are among them.
  */
 export function readWitnessed(
   messages: readonly Buffer[],
   intentIds: ReadonlySet<string>,
   { protocol, estimator, onUnreadable }: WitnessedOptions,
-): WitnessedEnds {
+): Witnessed {
   // Nothing is forgotten here: its clock stands still.
   const tries = new TryLog(() => 0);
   const attempts: ChargedAttempt[] = [];
@@ -50,6 +50,6 @@ export function readWitnessed(
   }
   return {
     settlements: [...settlements.values()],
-    attempts: attempts.filter(({ intentId }) => settlements.has(intentId)),
+    attempts: attempts.filter(({ intentId }) => intentIds.has(intentId)),
   };
 }

@@ -237,6 +237,16 @@ describe('a token', () => {
     );
   });
 
+  it('of an application that acts for a user tells of nobody who is known: it says less of them', async () => {
+    const { identify, seen, users } = identifier({ token: { ...TOKEN, groups: [], isExchanged: true } });
+    users.set('corp:ada', { id: 'corp:ada', groups: [], claimGroups: ['staff'], roles: [], tenant: 'north' });
+    await identify('good.token.x');
+    expect(seen).toEqual([]);
+    users.delete('corp:ada');
+    await identify('good.token.x');
+    expect(seen).toMatchObject([{ id: 'corp:ada' }]);
+  });
+
   it('is told of again some time later: when its user was seen last is known then, and what was lost is mended', async () => {
     const { identify, seen, clock } = identifier();
     for (const now of [1000, 300_999, 301_000]) {

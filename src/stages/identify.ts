@@ -153,6 +153,8 @@ export class Identifier {
   }
 
   #tellOfUser(token: VerifiedToken): void {
+    // What an application brings of its user is less than a sign-in says, and must not take its place.
+    if (token.isExchanged === true && this.#dependencies.directory.user(token.user) !== undefined) return;
     const seenAt = this.#tellAgain(token, USER_SIGHTING_MS);
     if (seenAt === undefined) return;
     const { provider, user: id, email, name, groups, tenant, issuedAt } = token;

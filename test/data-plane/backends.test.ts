@@ -40,6 +40,7 @@ const TOKENS: Readonly<Record<string, VerifiedToken>> = {
   'a.pro.token': token({ features: ['plan:pro'] }),
   'a.roleless.token': token({ roles: [] }),
   'a.narrow.token': token({ roles: ['narrow'] }),
+  'slow.token.x': token({}),
 };
 
 const OTHERS = [
@@ -465,6 +466,28 @@ describe.each([
   ])('a protected path has no other way in: %s (%s)', async (path) => {
     const result = await get(path);
     expect([400, 403]).toContain(result.status);
+    expect(service.requests).toEqual([]);
+  });
+
+  test('what is admitted when its client has left is settled at once', async () => {
+    const outgoing = request(`${plane.url}/backends/plain/x`, {
+      headers: { authorization: 'Bearer slow.token.x' },
+    });
+    outgoing.on('error', () => undefined);
+    outgoing.end();
+    await sleep(100);
+    expect(plane.intents).toEqual([]);
+    outgoing.destroy();
+    await eventually(() => expect(plane.intents).toHaveLength(1));
+    const [intent] = plane.intents;
+    expect(await plane.rowOfRequest(intent?.requestId ?? '')).toMatchObject({
+      modelAsked: '/backends/plain',
+      user: 'house:alice',
+      errorCode: 'client_disconnected',
+      provider: '',
+      attempts: 0,
+      costUsd: 0,
+    });
     expect(service.requests).toEqual([]);
   });
 

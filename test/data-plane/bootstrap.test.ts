@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -70,6 +71,45 @@ describe('the bootstrap', () => {
       expect(JSON.parse(answer.body)).toMatchObject({ error: { code: 'unavailable' } });
     } finally {
       await envoy.stop();
+    }
+  });
+
+  test('tells the control plane itself whose request it is, and leaves ids with slashes as they are', async () => {
+    const port = await freePort();
+    const settings = readSettings({ LIMEN_DATA: folder, LIMEN_CONSOLE_PORT: String(port) });
+    const endpoints = endpointsOf({ ...settings, run: folder }, '');
+    const { dynamic_resources: _, ...bootstrap } = z
+      .looseObject({ dynamic_resources: z.unknown() })
+      .parse(JSON.parse(bootstrapText(settings, endpoints)));
+    const control = createServer((request, response) => {
+      response.end(
+        JSON.stringify({ url: request.url, address: request.headers['x-envoy-external-address'] }),
+      );
+    });
+    await new Promise<void>((resolve) => control.listen(endpoints.sockets.adminApi, resolve));
+    const envoy = await RunningEnvoy.start(folder, bootstrap, endpoints.sockets.envoyAdmin);
+    try {
+      for (const headers of [
+        {},
+        { 'x-envoy-external-address': '192.0.2.9' },
+        { 'x-envoy-external-address': '192.0.2.9', 'x-forwarded-for': '192.0.2.9' },
+      ]) {
+        const answer = await eventually(async () => {
+          const response = await fetch(`http://127.0.0.1:${port}/api/v1/users/corp:https:%2F%2Fa`, {
+            headers,
+          });
+          if (response.status !== 200) throw new Error(`status ${response.status}`);
+          return response;
+        });
+        expect(await answer.json()).toEqual({
+          url: '/api/v1/users/corp:https:%2F%2Fa',
+          address: '127.0.0.1',
+        });
+      }
+    } finally {
+      await envoy.stop();
+      control.closeAllConnections();
+      control.close();
     }
   });
 });

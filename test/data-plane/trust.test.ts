@@ -105,10 +105,17 @@ describe.each([
     const target = (): ScriptedUpstream => (model === 'fast' ? upstream : anth);
     const dialect = model === 'fast' ? openai : anthropic;
 
-    test('forged headers have no effect, and reach nobody', async () => {
+    // Without x-forwarded-for a client of this machine, or of a private network, looks to Envoy like one of its own.
+    test.each([
+      ['', FORGED],
+      [
+        ' without addresses',
+        Object.fromEntries(Object.entries(FORGED).filter(([name]) => name !== 'x-forwarded-for')),
+      ],
+    ])('forged headers%s have no effect, and reach nobody', async (_headers, headers) => {
       // Later than the forged timeouts of a millisecond.
       target().always(delayed(40, dialect.answer({ text: ['fine'] })));
-      const result = await plane.call({ ...request(format, { model }), headers: FORGED });
+      const result = await plane.call({ ...request(format, { model }), headers });
       expect(result.status).toBe(200);
       const sent = target().only();
       for (const [name, value] of sent.rawHeaders) {

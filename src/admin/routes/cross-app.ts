@@ -2,6 +2,7 @@ import { z } from 'zod';
 import type { UserRecord } from '../../core/access.ts';
 import type { Snapshot } from '../../core/snapshot.ts';
 import type { CrossAppAccess, CrossAppSettings } from '../../oauth/cross-app-access.ts';
+import { authenticateClient } from '../../oauth/client.ts';
 import { OAuthError, type OAuthErrorCode } from '../../oauth/errors.ts';
 import { Attempts } from '../attempts.ts';
 import type { Asking } from '../authentication.ts';
@@ -26,6 +27,7 @@ export interface CrossAppRoutesOptions {
   readonly now: () => number;
 }
 
+const issuerParams = z.object({ issuer: z.string() });
 const LARGEST_FORM_BYTES = 32 * 1024;
 /** Exchanges of one address; a fleet behind one address has this for itself. */
 const REQUESTS = { most: 600, windowMs: 60_000, mostAddresses: 10_000 } as const;
@@ -42,10 +44,16 @@ export function crossAppRoutes(options: CrossAppRoutesOptions): readonly Route[]
       permission: 'public',
       summary: 'Metadata of the gateway as an authorization server (RFC 8414)',
       tag: 'cross-app-access',
-      ...(path.includes('*') ? { params: z.object({ issuer: z.string() }) } : {}),
+      ...(path.includes('*') ? { params: issuerParams } : {}),
       response: z.record(z.string(), z.unknown()),
-      handle: () => enabled(access.metadata()),
+      handle: ({ params }) => enabled(ofIssuer(params) ? access.metadata() : undefined),
     });
+  /** Whether the path after the well-known one is that of the issuer. */
+  const ofIssuer = (params: { readonly issuer: string } | undefined): boolean => {
+    const issuer = options.settings()?.issuer;
+    if (params === undefined || issuer === undefined) return true;
+    return new URL(issuer).pathname === `/${params.issuer}`;
+  };
   return [
     tokenRoute(options),
     metadata('/.well-known/oauth-authorization-server'),
@@ -80,6 +88,18 @@ function enabled<T>(value: T | undefined): T {
 function tokenRoute({ access, settings, now }: CrossAppRoutesOptions): Route {
   const requests = new Attempts({ ...REQUESTS, now });
   const failures = new Attempts({ ...FAILURES, now });
+  /** @throws OAuthError slow_down; what is refused here counts no further */
+  const limit = (asking: Asking, proved: () => boolean): void => {
+    const address = addressOf(asking);
+    const failing = failures.wait(address);
+    const wait = Math.max(requests.wait(address), failing > 0 && !proved() ? failing : 0);
+    if (wait === 0) {
+      requests.count(address);
+      return;
+    }
+    access.refusedUnseen('too many requests');
+    throw new OAuthError('slow_down', 'too many requests', `Too many requests: wait ${wait} seconds.`, wait);
+  };
   return defineRoute({
     method: 'POST',
     path: '/oauth/token',
@@ -95,7 +115,7 @@ function tokenRoute({ access, settings, now }: CrossAppRoutesOptions): Route {
     handle: async ({ body, headers, asking }) => {
       const present = enabled(settings());
       try {
-        limit([requests, failures], asking, access);
+        limit(asking, () => isProved(body, headers.authorization, present));
         return await access.exchange(body, headers.authorization, present);
       } catch (error) {
         if (!(error instanceof OAuthError)) throw error;
@@ -107,18 +127,17 @@ function tokenRoute({ access, settings, now }: CrossAppRoutesOptions): Route {
   });
 }
 
-/** @throws OAuthError slow_down */
-function limit(
-  [requests, failures]: readonly [Attempts, Attempts],
-  asking: Asking,
-  access: CrossAppRoutesOptions['access'],
-): void {
-  const address = addressOf(asking);
-  const wait = Math.max(requests.wait(address), failures.wait(address));
-  requests.count(address);
-  if (wait === 0) return;
-  access.refusedUnseen('too many requests');
-  throw new OAuthError('slow_down', 'too many requests', `Too many requests: wait ${wait} seconds.`, wait);
+/** Whether a client has proved by its secret that it is one: nobody else's failures keep it out. */
+function isProved(
+  form: Readonly<Record<string, string>>,
+  authorization: string | undefined,
+  { clients }: CrossAppSettings,
+): boolean {
+  try {
+    return authenticateClient(form, authorization, clients).secretSha256 !== undefined;
+  } catch {
+    return false;
+  }
 }
 
 function addressOf({ address }: Asking): string {

@@ -11,6 +11,20 @@ const scopeSchema = z
   .max(256)
   .regex(/^[\x21\x23-\x5B\x5D-\x7E]+$/, 'a scope: printable, without spaces, quotes and backslashes');
 
+/** Whether what one identity provider says of a client can be about one of them alone. */
+function isEachAssertedOnce(
+  clients: readonly {
+    readonly id: string;
+    readonly identityProvider: string;
+    readonly assertedAs?: readonly string[] | undefined;
+  }[],
+): boolean {
+  const names = clients.flatMap(({ id, identityProvider, assertedAs = [id] }) =>
+    [...new Set(assertedAs)].map((name) => JSON.stringify([identityProvider, name])),
+  );
+  return new Set(names).size === names.length;
+}
+
 const gatewaySpecSchema = z.strictObject({
   tls: z
     .strictObject({
@@ -195,6 +209,11 @@ const gatewaySpecSchema = z.strictObject({
         )
         .max(1000)
         .refine((clients) => new Set(clients.map(({ id }) => id)).size === clients.length, 'each id once')
+        // Else a client without a secret could bring what was made for one that has a secret.
+        .refine(
+          isEachAssertedOnce,
+          'what an identity provider calls a client (assertedAs, or its id) for one client alone',
+        )
         .default([])
         .describe('Who may exchange assertions; nobody else'),
     })

@@ -67,6 +67,27 @@ describe('planLimits', () => {
     ]);
   });
 
+  it('knows which counters see one tenant alone', () => {
+    const limits = [
+      rule('user'),
+      rule('key', { per: 'key' }),
+      rule('one', { match: { tenants: ['acme'] } }),
+      rule('some', { match: { tenants: ['acme', 'other'] } }),
+      rule('pattern', { match: { tenants: ['acme*'] } }),
+      rule('tenant', { per: 'tenant' }),
+    ];
+    const acme = { ...request(), principal: { ...request().principal, tenant: 'acme' } };
+    const { checks } = planLimits(snapshotOf(limits), acme, cost(), NOW);
+    expect(checks.map((check) => [check.rule, check.oneTenant])).toEqual([
+      ['user', undefined],
+      ['key', true],
+      ['one', true],
+      ['some', undefined],
+      ['pattern', undefined],
+      ['tenant', true],
+    ]);
+  });
+
   it('reserves for the dearest of the providers that a rule is about', () => {
     const limits = [rule('all', BUDGET), rule('one', { ...BUDGET, match: { providers: ['openai'] } })];
     const price = cost();

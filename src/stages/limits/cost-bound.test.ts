@@ -1,8 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { NANO_USD } from '../../core/limits.ts';
-import { makeUsage, priceUsd, type Price } from '../../core/usage.ts';
-import { LARGEST_OUTPUT, outputBound, tokenBound, usdBound, type CostTarget } from './cost-bound.ts';
+import { NANO_USD, weightedTokens } from '../../core/limits.ts';
+import { makeUsage, priceUsd, type Price, type Usage } from '../../core/usage.ts';
+import {
+  LARGEST_OUTPUT,
+  outputBound,
+  tokenBound,
+  usdBound,
+  type CostBound,
+  type CostTarget,
+} from './cost-bound.ts';
 
 function target(price?: Price, more: Partial<CostTarget> = {}): CostTarget {
   return { provider: 'p', type: 'openai', model: 'm', defaultMaxOutputTokens: 0, price, ...more };
@@ -42,10 +49,60 @@ describe('usdBound', () => {
     expect(usdBound([cheap, dear], question(1000))).toEqual({ fixed: 5_000_000, perOutputToken: 9000 });
   });
 
-  it('takes no failed try for more than the request can get', () => {
+  it('takes no failed try for more than the request can get, also where that is cut', () => {
     const one = target({ input: 0, output: 2 }, { defaultMaxOutputTokens: 1000 });
-    expect(usdBound([one], question(1, { tries: 2, outputTokens: 10 }))?.fixed).toBe(20_000);
-    expect(tokenBound([one], question(0, { tries: 2, outputTokens: 10 })).fixed).toBe(10);
+    expect(tokenBound([one], question(0, { tries: 3, outputTokens: 10 }))).toEqual({
+      fixed: 0,
+      perOutputToken: 3,
+    });
+    expect(usdBound([one], question(0, { tries: 3, outputTokens: 10 }))).toEqual({
+      fixed: 2,
+      perOutputToken: 6000,
+    });
+    const shorter = target({ input: 0, output: 2 }, { defaultMaxOutputTokens: 9 });
+    expect(tokenBound([one, shorter], question(0, { tries: 3, outputTokens: 10 }))).toEqual({
+      fixed: 20,
+      perOutputToken: 1,
+    });
+  });
+
+  it('is never less than an answer and all the tries that failed before it, to whatever it is cut', () => {
+    const small = fc.integer({ min: 0, max: 2000 });
+    const rate = fc.double({ min: 0, max: 20, noNaN: true });
+    fc.assert(
+      fc.property(
+        fc.record({ input: rate, output: rate }),
+        fc.record({ input: rate, output: rate }),
+        fc.record({
+          tokens: small,
+          asked: small,
+          got: small,
+          usual: small,
+          tries: fc.integer({ min: 1, max: 4 }),
+        }),
+        (price, multiplier, { tokens, asked, got, usual, tries }) => {
+          const one = target(price, { defaultMaxOutputTokens: usual });
+          const about = question(tokens, { tries, outputTokens: asked, multiplier });
+          const room = Math.min(asked, got);
+          const failed = makeUsage({ input: about.inputEstimate, output: Math.min(usual, room) });
+          const answer = makeUsage({ input: tokens, output: room });
+          const all = [answer, ...Array.from({ length: tries - 1 }, () => failed)];
+          const sum = (amountOf: (usage: Usage) => number): number =>
+            all.reduce((total, usage) => total + amountOf(usage), 0);
+          const reserved = ({ fixed, perOutputToken }: CostBound): number =>
+            fixed + Math.ceil(perOutputToken * room);
+          expect(sum((usage) => weightedTokens(usage, multiplier))).toBeLessThanOrEqual(
+            reserved(tokenBound([one], about)),
+          );
+          const usd = usdBound([one], about) ?? { fixed: 0, perOutputToken: 0 };
+          // A nano-USD more for the answer, and for each try, is what floating-point numbers may differ by.
+          expect(sum((usage) => Math.ceil(priceUsd(usage, price) * NANO_USD))).toBeLessThanOrEqual(
+            reserved(usd) + tries,
+          );
+        },
+      ),
+      { numRuns: 1000 },
+    );
   });
 
   it('knows no bound where a price is not known, and 0 where it is 0', () => {

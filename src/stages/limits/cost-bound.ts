@@ -56,17 +56,24 @@ export function outputBound(
 /** In weighted tokens, at the dearest of the targets, each of which may be billed for a try that fails. */
 export function tokenBound(targets: readonly CostTarget[], question: CostQuestion): CostBound {
   const { input, output } = question.multiplier ?? { input: 1, output: 1 };
+  const failed = failedTries(targets, question);
   const prompt = most(targets, (target) => inputBound(question.measure, target, question.contextTokens));
-  const failed = most(targets, (target) =>
-    Math.ceil(question.inputEstimate * input + failedOutput(target, question) * output),
+  // Each is rounded up by itself.
+  const rounding = failed.scale && !Number.isInteger(output) ? 1 : 0;
+  const each = most(targets, (target) =>
+    Math.ceil(question.inputEstimate * input + fixedOutput(target, question, failed) * output + rounding),
   );
-  return { fixed: Math.ceil(prompt * input) + (question.tries - 1) * failed, perOutputToken: output };
+  return {
+    fixed: Math.ceil(prompt * input) + failed.count * each,
+    perOutputToken: output * (failed.scale ? 1 + failed.count : 1),
+  };
 }
 
 /** In nano-USD; undefined where the price of a target is not known. */
 export function usdBound(targets: readonly CostTarget[], question: CostQuestion): CostBound | undefined {
   if (targets.some(({ price }) => price === undefined)) return undefined;
-  const bounds = targets.map((target) => usdBoundOf(target, question));
+  const failed = failedTries(targets, question);
+  const bounds = targets.map((target) => usdBoundOf(target, question, failed));
   return {
     fixed: Math.ceil(most(bounds, ({ fixed }) => fixed)),
     perOutputToken: most(bounds, ({ perOutputToken }) => perOutputToken),
@@ -75,24 +82,46 @@ export function usdBound(targets: readonly CostTarget[], question: CostQuestion)
 
 const NANO_USD_PER_PRICE_UNIT = NANO_USD / 1_000_000;
 
-function usdBoundOf(target: CostTarget, question: CostQuestion): CostBound {
+function usdBoundOf(target: CostTarget, question: CostQuestion, failed: FailedTries): CostBound {
   const { price } = target;
   if (price === undefined) return { fixed: 0, perOutputToken: 0 };
   const tokens = inputBound(question.measure, target, question.contextTokens);
   const tiers: readonly TokenPrice[] =
     price.above !== undefined && tokens > price.above.inputTokens ? [price, price.above] : [price];
-  const failed = { input: question.inputEstimate, output: failedOutput(target, question) };
+  const input = question.inputEstimate;
+  const failedTier = price.above !== undefined && input > price.above.inputTokens ? price.above : price;
+  const failedUsage = makeUsage({ input, output: fixedOutput(target, question, failed) });
+  const failedOutputPrice = failed.scale ? failed.count * failedTier.output : 0;
   return {
     fixed:
       tokens * most(tiers, dearestInput) * NANO_USD_PER_PRICE_UNIT +
-      (question.tries - 1) * Math.ceil(priceUsd(makeUsage(failed), price) * NANO_USD),
-    perOutputToken: most(tiers, dearestOutput) * NANO_USD_PER_PRICE_UNIT,
+      failed.count * Math.ceil(priceUsd(failedUsage, price) * NANO_USD + (failed.scale ? 1 : 0)),
+    perOutputToken: (most(tiers, dearestOutput) + failedOutputPrice) * NANO_USD_PER_PRICE_UNIT,
   };
 }
 
-/** As the ledger charges it. */
-function failedOutput(target: CostTarget, { outputTokens }: CostQuestion): number {
-  return Math.min(target.defaultMaxOutputTokens, outputTokens);
+/**
+ * Tries that fail, as the ledger charges them: at most the provider's default output, and no more than the request gets.
+ * Where no default is the lower one, a request that gets less pays as much less for each of them.
+ */
+interface FailedTries {
+  readonly count: number;
+  /** Whether each has as many tokens of output as the request. */
+  readonly scale: boolean;
+}
+
+function failedTries(targets: readonly CostTarget[], { tries, outputTokens }: CostQuestion): FailedTries {
+  const scale = targets.every(({ defaultMaxOutputTokens }) => outputTokens <= defaultMaxOutputTokens);
+  return { count: tries - 1, scale };
+}
+
+/** Output of each that is there whatever the request gets. */
+function fixedOutput(
+  { defaultMaxOutputTokens }: CostTarget,
+  { outputTokens }: CostQuestion,
+  { scale }: FailedTries,
+): number {
+  return scale ? 0 : Math.min(defaultMaxOutputTokens, outputTokens);
 }
 
 function dearestInput({ input, cachedInput, cacheWrite, audioInput, imageInput }: TokenPrice): number {

@@ -113,6 +113,8 @@ describe('measureInput', () => {
     ['gemini', { contents: [{ parts: [{ inlineData: { mimeType: 'video/mp4', data: 'A' } }] }] }],
     ['gemini', { contents: [], tools: [{ googleSearch: {} }] }],
     ['gemini', { contents: [], cachedContent: 'c' }],
+    ['embeddings', { input: [{ image: 'https://x' }] }],
+    ['embeddings', { input: 'hi', messages: [] }],
   ])('cannot bound %s %j by its bytes', (wire, request) => {
     expect(measure(wire, request).openEnded).toBe(true);
   });

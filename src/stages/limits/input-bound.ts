@@ -92,7 +92,6 @@ function imageTokens({ type, model }: Target): number {
  * @param body one JSON object that was scanned
  */
 export function measureInput(wire: string, body: Buffer): InputMeasure {
-  if (wire === 'embeddings') return { tokens: body.length, images: 0, openEnded: false, otherMedia: false };
   const request = asObject(JSON.parse(body.toString('utf8'))) ?? {};
   const meter = new Meter();
   READERS[wire]?.(request, meter);
@@ -221,6 +220,10 @@ const READERS: Readonly<Record<string, Reader>> = {
     const config = asObject(request['generationConfig'] ?? request['generation_config']) ?? {};
     if (has(config, ...GEMINI_SCHEMAS)) meter.added += ADDED_FOR_TOOLS;
     if (has(request, 'cachedContent', 'cached_content')) meter.open();
+  },
+  // Some servers embed images by their address, and conversations.
+  embeddings: (request, meter) => {
+    if (objects(request['input']).length > 0 || has(request, 'messages')) meter.open();
   },
 };
 

@@ -26,7 +26,7 @@ export interface LedgerKeys {
   readonly alerts: string;
   /**
    * Sorted set of what was settled and may come again: ids of recovered intents, failed tries that were charged
-   * (`REQUEST/ORDINAL`) → Unix milliseconds until which that is remembered.
+   * (`REQUEST/TIME`) → Unix milliseconds until which that is remembered.
    */
   readonly settledOnce: string;
   /** Number of the last batch that was settled for a worker. */

@@ -170,7 +170,7 @@ describe('RedisRecoveryBook', () => {
     expect(await usage()).toEqual([7, 23, 0]);
     expect(await book.settle([failure], [end])).toBe(1);
     expect(await usage()).toEqual([27, 0, 0]);
-    ledger.recordAttempts([failure, { ...failure, ordinal: 2 }]);
+    ledger.recordAttempts([failure, { ...failure, ordinal: 2, time: failure.time + 1 }]);
     await sent();
     expect(await usage()).toEqual([34, 0, 7]);
   });
@@ -211,7 +211,7 @@ describe('RedisRecoveryBook', () => {
     const { end, failure } = await admitted();
     await redis.zadd(keys.settledOnce, 1, 'of long ago');
     await book.settle([failure], [end]);
-    expect(await redis.zrange(keys.settledOnce, '0', '-1')).toEqual(['r/1', end.intentId]);
+    expect(await redis.zrange(keys.settledOnce, '0', '-1')).toEqual([`r/${failure.time}`, end.intentId]);
     expect(await redis.pttl(keys.settledOnce)).toBeGreaterThan(86_000_000);
     // The usual way leaves nothing there.
     const { end: usual } = await admitted('usual');

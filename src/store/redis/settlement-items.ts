@@ -51,12 +51,15 @@ export function rowItem(settlement: LedgerSettlement, kind: 'row' | 'recovered' 
   return { kind, json: JSON.stringify(row), intentId, lesson, charges, once: '' };
 }
 
-/** One that is charged to nobody may come twice: the database sees it once. */
+/**
+ * One that is charged to nobody may come twice: the database sees it once. The others are known by when they began:
+ * who was not told of all tries of a request counts them otherwise.
+ */
 export function attemptItem({ intentId, holds, amounts, ...attempt }: ChargedAttempt): OutboxItem {
-  const { requestId, ordinal, provider } = attempt;
+  const { requestId, ordinal, time, provider } = attempt;
   const lesson = lessonOf(verdictOfAttempt(attempt), requestId, ordinal, provider);
   const charges = encodeCharges(holds, amounts, provider);
-  const once = charges === '' ? '' : `${requestId}/${ordinal}`;
+  const once = charges === '' ? '' : `${requestId}/${time}`;
   return { kind: 'attempt', json: JSON.stringify(attempt), intentId, lesson, charges, once };
 }
 

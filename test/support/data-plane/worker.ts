@@ -6,7 +6,7 @@ import type { Admission, FailedAttempt, Intent, Ledger } from '../../../src/core
 import type { Snapshot, VirtualKey } from '../../../src/core/snapshot.ts';
 import type { VerifiedToken } from '../../../src/core/verified-token.ts';
 import { loadProcessorProtocol } from '../../../src/envoy-protocol/codecs.ts';
-import type { AccessLogEntry } from '../../../src/ledger/access-log-entry.ts';
+import { abandonedEntry, type AccessLogEntry } from '../../../src/ledger/access-log-entry.ts';
 import { createAccessLogHandler } from '../../../src/ledger/access-log.ts';
 import { OutputEstimator } from '../../../src/ledger/estimator.ts';
 import { FrontPipeline } from '../../../src/pipeline/front.ts';
@@ -177,6 +177,11 @@ export class TestWorker {
         }
       },
       onAnswer: ({ status, error }) => report({ kind: 'answer', status, code: error?.code }),
+      onAbandoned: (context) => {
+        const entry = abandonedEntry(context, Date.now());
+        onEntry(entry);
+        report({ kind: 'entry', entry });
+      },
       onFault: (leg, error) => report({ kind: 'fault', leg, message: String(error) }),
     });
   }

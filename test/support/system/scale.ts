@@ -87,7 +87,7 @@ function userName(index: number): string {
   return `dept-${index % DEPARTMENTS}-user-${index}`;
 }
 
-/** Writes users and keys into the database at once, as a change that every control plane hears of. */
+/** Writes users and keys that are not there yet into the database at once, as a change that every control plane hears of. */
 export async function loadDirectory(postgresUrl: string, { users, keys }: Scale): Promise<void> {
   const client = new pg.Client({ connectionString: postgresUrl });
   await client.connect();
@@ -100,7 +100,7 @@ export async function loadDirectory(postgresUrl: string, { users, keys }: Scale)
       `insert into users (id, provider, claimed_email, claimed_name, claimed_groups, created_at)
        select format('dept-%s-user-%s', i % $2, i), 'idp', format('user-%s@example.com', i), format('User %s', i),
               array['everybody', format('dept-%s', i % $2), format('group-%s', i % 400)], now()
-       from generate_series(0, $1::int - 1) as i`,
+       from generate_series(0, $1::int - 1) as i on conflict do nothing`,
       [users, DEPARTMENTS],
     );
     await client.query(
@@ -108,7 +108,7 @@ export async function loadDirectory(postgresUrl: string, { users, keys }: Scale)
        select format('key_scale%s', i), encode(sha256(convert_to('tw-scale-' || i, 'UTF8')), 'hex'), 'tw-', right(i::text, 4),
               format('dept-%s-user-%s', (i % $2) % $3, i % $2), format('team-%s', i % $4),
               case when i % 10 = 0 then array['model-*', 'probe-*'] end, now()
-       from generate_series(0, $1::int - 1) as i`,
+       from generate_series(0, $1::int - 1) as i on conflict do nothing`,
       [keys, users, DEPARTMENTS, TEAMS],
     );
     const change = { revision: Number(rows[0]?.value), entity: 'unknown' };
@@ -122,7 +122,7 @@ export async function loadDirectory(postgresUrl: string, { users, keys }: Scale)
 /** An installation with much in it, that can be started again on its data. */
 export class ScaleInstallation {
   readonly gateway: TestGateway;
-  readonly scale: Scale;
+  scale: Scale;
   /** Of the file as it was written last. */
   config: readonly ResourceObject[];
   #child: ChildProcess | undefined;
@@ -144,13 +144,19 @@ export class ScaleInstallation {
     const gateway = await startGateway({ config, env: { LIMEN_DEFAULT_LIMITS: 'off', ...env } });
     const installation = new ScaleInstallation(gateway, scale, config);
     try {
-      await loadDirectory(gateway.state().endpoints.postgresUrl, scale);
-      await installation.until(200, scaleKey(scale.keys - 1), 60_000);
+      await installation.load(scale);
       return installation;
     } catch (error) {
       await installation.stop();
       throw error;
     }
+  }
+
+  /** Adds users and keys up to those of a scale, and resolves when the last key is in force. */
+  async load(scale: Scale): Promise<void> {
+    await loadDirectory(this.gateway.state().endpoints.postgresUrl, scale);
+    await this.until(200, scaleKey(scale.keys - 1), 60_000);
+    this.scale = scale;
   }
 
   /** Asks a model for a small answer. */
@@ -172,7 +178,7 @@ export class ScaleInstallation {
       if (outcome.status === status) return passed;
       if (passed > withinMs)
         throw new Error(`Status ${outcome.status} after ${withinMs} ms: ${outcome.body.slice(0, 300)}`);
-      await pause(outcome.status === 0 ? 20 : 2);
+      await pause(outcome.status === 0 ? 20 : 10);
     }
   }
 

@@ -71,11 +71,11 @@ export function createVirtualKeyStore(database: Database): VirtualKeyStore {
       return row && fromRow(row);
     },
 
-    async configure(id, settings, actor) {
+    async configure(id, settingsOf, actor) {
       let isOver = false;
       const key = await changeOne(id, 'put', actor, (row) => {
         isOver = row.revokedAt !== null;
-        return isOver ? undefined : settingsToRow(settings);
+        return isOver ? undefined : settingsToRow(settingsOf(fromRow(row)));
       });
       return isOver ? undefined : key;
     },

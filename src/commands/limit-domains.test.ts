@@ -1,16 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { TestRedis } from '../../../test/support/redis.ts';
-import { TestRedisCluster } from '../../../test/support/redis-cluster.ts';
-import { openControlBooks } from '../../commands/control-books.ts';
-import { openWorkerStore } from '../../commands/worker-store.ts';
-import { domainOf } from '../../core/domains.ts';
-import type { LimitCheck } from '../../core/limits.ts';
-import { ShareKeeper } from '../../ledger/share-keeper.ts';
-import { createLogger } from '../../telemetry/logger.ts';
-import { connectRedisOrCluster, redisReady, type RedisClient } from './connection.ts';
-import { ledgerKeys } from './ledger-keys.ts';
-import { RedisRowQueue } from './row-queue.ts';
-import { RedisOnceBook, RedisSessionBook } from './session-book.ts';
+import { TestRedis } from '../../test/support/redis.ts';
+import { TestRedisCluster } from '../../test/support/redis-cluster.ts';
+import { openControlBooks } from './control-books.ts';
+import { openWorkerStore } from './worker-store.ts';
+import { domainOf } from '../core/domains.ts';
+import type { LimitCheck } from '../core/limits.ts';
+import { ShareKeeper } from '../ledger/share-keeper.ts';
+import { createLogger } from '../telemetry/logger.ts';
+import { connectRedisOrCluster, redisReady, type RedisClient } from '../store/redis/connection.ts';
+import { ledgerKeys } from '../store/redis/ledger-keys.ts';
+import { RedisRowQueue } from '../store/redis/row-queue.ts';
+import { RedisOnceBook, RedisSessionBook } from '../store/redis/session-book.ts';
 import {
   chargedAttempt,
   sampleAdmission,
@@ -18,7 +18,7 @@ import {
   sampleIntent,
   sampleRow,
   sampleSettlement,
-} from './testing/samples.ts';
+} from '../store/redis/testing/samples.ts';
 
 const logger = createLogger('test', 'silent');
 const HOUR = 3_600_000;
@@ -118,10 +118,7 @@ describe.each([
   ['a cluster, three domains', () => cluster.url, 3],
 ] as const)('limit domains on %s', (_, url, count) => {
   it("have all that is a request's own in the domain of its tenant", async () => {
-    const { domains, tenants, store, books, admit, sent, redis, queues } = await installed(
-      url(),
-      count,
-    );
+    const { domains, tenants, store, books, admit, sent, redis, queues } = await installed(url(), count);
     for (const [index, tenant] of tenants.entries()) {
       const kept = Buffer.from('answer');
       store.keptAnswers.put('cached', kept, 60, undefined, tenant);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Principal } from '../core/principal.ts';
-import { identityFields } from './identity.ts';
+import { identityFields } from './identity-headers.ts';
 
 function fieldsOf(more: Partial<Principal>) {
   return identityFields({
