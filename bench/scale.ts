@@ -73,11 +73,14 @@ export async function benchScale(options: ScaleOptions): Promise<string> {
     await pause(QUIET_MS);
     for (const [name, installation] of all)
       await noteMemory(installation, (row, value) => note(row, name, value));
+    const series = await measure(all.map(asVariant), [WORKLOAD], options);
     const ports = twins.map(({ port }) => port);
     const probing = await Promise.all(
       all.map(async ([name, installation]) => {
         const key = await installation.gateway.createKey({ user: PROBE_USER });
-        return [name, new Changes(installation, key, ports)] as const;
+        const changes = new Changes(installation, key, ports);
+        await changes.begin();
+        return [name, changes] as const;
       }),
     );
     for (let round = 0; round < options.changes; round += 1) {
@@ -86,18 +89,19 @@ export async function benchScale(options: ScaleOptions): Promise<string> {
         await changes.make(round, (row, value) => note(row, name, value));
       }
     }
-    for (let round = 0; round < Math.max(3, options.restarts); round += 1) {
+    for (let round = 0; round < options.restarts; round += 1) {
       options.onProgress(`directory anew ${round + 1}`);
       for (const [name, installation] of inTurns(all, round)) {
         await noteSync(installation, (row, value) => note(row, name, value));
       }
     }
-    // A failure after this must not take the figures with it.
-    options.onProgress(`\n${markdownOf(figures)}`);
-    const series = await measure(all.map(asVariant), [WORKLOAD], options);
     return [markdownOf(figures), markdownTables(summarize(series), [Object.keys(SCALES)[0] ?? ''])].join(
       '\n',
     );
+  } catch (error) {
+    // What was measured until then took minutes.
+    options.onProgress(`\n${markdownOf(figures)}`);
+    throw error;
   } finally {
     for (const installation of Object.values(installations)) await installation.stop();
     for (const { close } of twins) close();
@@ -182,13 +186,19 @@ class Changes {
     this.#ports = ports;
   }
 
+  /** The model that the others are about. */
+  async begin(): Promise<void> {
+    await this.#provider(1);
+    await this.#untilAll('probe-model', () => true);
+  }
+
   async make(round: number, note: Note): Promise<void> {
     const { gateway } = this.#installation;
     const key = await timed(
       (ms) => note('a new key is used, ms', ms),
       async () => {
         const made = createdKeySchema.parse(await gateway.admin('POST', '/keys', { user: PROBE_USER }));
-        note('… of them refused at first', await this.#isAtOnce(made.key, 200));
+        note('new keys refused at first', await this.#isAtOnce(made.key, 200));
         return made;
       },
     );
@@ -196,7 +206,7 @@ class Changes {
       (ms) => note('a revoked key is refused, ms', ms),
       async () => {
         await gateway.admin('POST', `/keys/${key.id}/revoke`, {});
-        note('… of them still taken at first', await this.#isAtOnce(key.key, 401));
+        note('revoked keys taken at first', await this.#isAtOnce(key.key, 401));
       },
     );
     await timed(
@@ -238,8 +248,6 @@ class Changes {
   }
 
   async #limitIs(model: string, round: number): Promise<void> {
-    // The model of that name comes with the first change of the provider.
-    if (round === 0) await this.#provider(1);
     await this.#untilAll(model, ({ headers }) => headers[LIMIT_HEADER] === String(1_000_000 + round + 1));
   }
 
@@ -339,7 +347,7 @@ function markdownOf(figures: Figures): string {
     row,
     ...names.map((name) => {
       const values = byScale[name] ?? [];
-      return row.startsWith('…')
+      return row.endsWith('at first')
         ? `${values.reduce((sum, value) => sum + value, 0)} of ${values.length}`
         : withSpread(spreadOf(values));
     }),

@@ -31,6 +31,8 @@ export interface AdminServer {
 
 const REQUEST_TIMEOUT_MS = 30_000;
 const HEADERS_TIMEOUT_MS = 10_000;
+/** Longer than Envoy keeps an idle connection: else it would now and then send a request on one that is just closing. */
+const KEEP_ALIVE_MS = 3_700_000;
 const CLOSE_GRACE_MS = 1_000;
 
 /** Nothing here is to be cached, framed, sniffed or to load anything else (OWASP REST security, HTTP headers). */
@@ -103,7 +105,12 @@ export function createAdminServer(options: AdminServerOptions): AdminServer {
   };
 
   const server = createServer(
-    { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: HEADERS_TIMEOUT_MS, maxHeaderSize: 16_384 },
+    {
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      maxHeaderSize: 16_384,
+    },
     (request, response) => {
       handle(request, response).catch((error: unknown) => {
         logger.error({ err: error }, 'admin answer failed');

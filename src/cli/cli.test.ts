@@ -15,7 +15,6 @@ import { parseExpiry } from './duration.ts';
 import type { CliContext } from './context.ts';
 import { formatFields, formatTable } from './table.ts';
 import { registerAdminCommands } from './index.ts';
-import { formatTable } from './table.ts';
 
 let server: TestPostgres;
 let postgresUrl: string;

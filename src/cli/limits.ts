@@ -156,7 +156,8 @@ async function showDrift(context: CliContext, { rule, subject, json }: UsageFlag
 }
 
 function amount(value: number, unit: string): string {
-  return unit === 'usd' ? `${value < 0 ? '-' : ''}$${Math.abs(value).toFixed(4)}` : `${value} ${unit}`;
+  if (unit === 'usd') return `${value < 0 ? '-' : ''}$${Math.abs(value).toFixed(4)}`;
+  return `${value} ${value === 1 ? unit.replace(/s$/, '') : unit}`;
 }
 
 function matchText(match: z.infer<typeof limitViewSchema>['match']): string {

@@ -39,7 +39,7 @@ Examples:
 
   tokens
     .command('restore <id>')
-    .description('take a revocation back: its tokens are good again, as far as they are')
+    .description('take a revocation back')
     .option('--json', 'print JSON')
     .addHelpText('after', '\nExample:\n  limen tokens restore rev_0f8fad5b-d9cb-469f-a165-70867728950e')
     .action((id: string, flags: { json?: boolean }) =>

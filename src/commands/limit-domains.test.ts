@@ -41,10 +41,10 @@ afterAll(async () => {
 });
 
 /** A worker and a control plane over so many domains, with a tenant in each. */
-async function installed(url: string, count: number) {
+async function installed(url: string, count: number, commandTimeoutMs = 5000) {
   installations += 1;
   const domains = Array.from({ length: count }, (_, index) => `d${installations}-${index}`);
-  const redis = connectRedisOrCluster({ url, logger, commandTimeoutMs: 5000 });
+  const redis = connectRedisOrCluster({ url, logger, commandTimeoutMs });
   open.push(redis);
   await redisReady(redis, 10_000);
   const observer = {
@@ -80,6 +80,7 @@ async function installed(url: string, count: number) {
     keeper,
     admit,
     sent,
+    observer,
     queues: domains.map((one) => new RedisRowQueue(redis, one)),
   };
 }
@@ -118,12 +119,16 @@ describe.each([
   ['a cluster, three domains', () => cluster.url, 3],
 ] as const)('limit domains on %s', (_, url, count) => {
   it("have all that is a request's own in the domain of its tenant", async () => {
-    const { domains, tenants, store, books, admit, sent, redis, queues } = await installed(url(), count);
+    const { domains, tenants, store, books, admit, sent, redis, queues, observer } = await installed(
+      url(),
+      count,
+    );
     for (const [index, tenant] of tenants.entries()) {
       const kept = Buffer.from('answer');
       store.keptAnswers.put('cached', kept, 60, undefined, tenant);
       const keys = ledgerKeys(domains[index] ?? '');
-      await vi.waitFor(async () => expect(await redis.get(keys.kept('cached'))).toBe('answer'));
+      await vi.waitFor(async () => expect(await redis.get(keys.kept('cached'))).toBe('answer'), 5000);
+      expect(observer.answersNotKept).not.toHaveBeenCalled();
       const admission = await admit(
         tenant,
         [perHour({ counter: `own/${tenant}`, oneTenant: true, fixed: 90 })],
@@ -164,7 +169,10 @@ describe.each([
       await sent();
       expect(await redis.xlen(keys.rows)).toBe(2);
       expect(await redis.xlen(keys.intents)).toBe(0);
-      await vi.waitFor(async () => expect(await redis.get(keys.kept('conversation'))).toBe('answer more!'));
+      await vi.waitFor(
+        async () => expect(await redis.get(keys.kept('conversation'))).toBe('answer more!'),
+        5000,
+      );
       const rows = await queues[index]?.read(10, 0);
       expect(rows?.map(({ kind }) => kind)).toEqual(['attempt', 'row']);
       await queues[index]?.acknowledge(rows?.map(({ id }) => id) ?? []);
@@ -287,3 +295,28 @@ it('spreads the domains over the nodes of a cluster', async () => {
   );
   expect([...homes.values()].filter((keys) => new Set(keys.map(({ node }) => node)).size > 1)).toEqual([]);
 });
+
+it('loses one domain with its node, at once and alone', async () => {
+  const { domains, tenants, admit, tagsOf } = await onTwoNodes();
+  const [kept = '', lost = ''] = tenants;
+  expect((await admit(kept)).storeAway).toBe(false);
+  expect((await admit(lost)).storeAway).toBe(false);
+  await cluster.killNodeOf(tagsOf(domains[1] ?? ''));
+  const startedAt = performance.now();
+  expect((await admit(lost)).storeAway).toBe(true);
+  expect(performance.now() - startedAt).toBeLessThan(1500);
+  expect((await admit(kept)).storeAway).toBe(false);
+});
+
+/** Two domains whose keys lie on different nodes. */
+async function onTwoNodes() {
+  const tagsOf = (domain: string): string => `{limen:${domain}}`;
+  for (;;) {
+    const found = await installed(cluster.url, 2, 250);
+    for (const tenant of found.tenants) await found.admit(tenant);
+    const nodes = (await cluster.keys()).map((keys) =>
+      found.domains.filter((domain) => keys.some((key) => key.startsWith(tagsOf(domain)))),
+    );
+    if (nodes.every((domains) => domains.length < 2)) return { ...found, tagsOf };
+  }
+}

@@ -15,8 +15,6 @@ export class DirectoryContent {
   readonly issuerKeys = new Map<string, IssuerKeys>();
   /** By id. */
   readonly #revocations = new Map<string, Revocation>();
-  /** Ids under one name: there may be very many revocations, of which many end at once. */
-  readonly #idsOfName = new Map<string, Set<string>>();
   /** Name → by id; mostly one. */
   readonly #byName = new Map<string, Map<string, Revocation>>();
   /** What is revoked under one name: that of several ids that reaches furthest. */
@@ -66,6 +64,7 @@ export class DirectoryContent {
   }
 
   #putRevocation(revocation: Revocation): void {
+    this.#removeRevocation(revocation.id);
     const name = revokedName(revocation);
     const others = this.#byName.get(name) ?? new Map<string, Revocation>();
     this.#revocations.set(revocation.id, revocation);
@@ -74,28 +73,17 @@ export class DirectoryContent {
   }
 
   /** Looks at those of its name alone: thousands are purged at a time, while requests wait. */
-  #putRevocation(revocation: Revocation): void {
-    this.#removeRevocation(revocation.id);
-    this.#revocations.set(revocation.id, revocation);
-    const name = revokedName(revocation);
-    const ids = this.#idsOfName.get(name);
-    if (ids === undefined) this.#idsOfName.set(name, new Set([revocation.id]));
-    else ids.add(revocation.id);
-    this.#revoked.set(name, furthest(revocation, this.#revoked.get(name)));
-  }
-
   #removeRevocation(id: string): void {
     const removed = this.#revocations.get(id);
     if (removed === undefined) return;
-    this.#revocations.delete(id);
     const name = revokedName(removed);
+    const others = this.#byName.get(name);
+    this.#revocations.delete(id);
     this.#revoked.delete(name);
-    const others = this.#idsOfName.get(name);
     others?.delete(id);
-    if (others?.size === 0) this.#idsOfName.delete(name);
-    for (const other of others ?? []) {
-      const revocation = this.#revocations.get(other);
-      if (revocation !== undefined) this.#revoked.set(name, furthest(revocation, this.#revoked.get(name)));
+    if (others?.size === 0) this.#byName.delete(name);
+    for (const other of others?.values() ?? []) {
+      this.#revoked.set(name, furthest(other, this.#revoked.get(name)));
     }
   }
 }

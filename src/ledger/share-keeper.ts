@@ -80,7 +80,6 @@ function isAtRest(domains: readonly PlannedDomain[]): boolean {
 
 /** What is to be done about one counter. */
 interface Plan {
-  readonly domains: readonly PlannedDomain[];
   readonly targets: readonly number[];
   /** Change of a domain to a share. */
   readonly change: (index: number, share: number) => ShareChange;
@@ -184,23 +183,22 @@ export class ShareKeeper {
         share: shareOf(state, limit, base, states.length),
       };
     });
-    const settled = states.reduce((sum, { used }) => sum + used, 0);
-    const reserved = states.reduce((sum, one) => sum + one.reserved, 0);
-    return {
-      limit,
-      domains,
-      targets: isOver ? domains.map(({ base }) => base) : planShares(limit, domains),
-      change: (index, share) => {
-        const { used = 0, reserved: own = 0 } = states[index] ?? {};
-        const others = settled + reserved - used - own;
-        const base = domains[index]?.base ?? 0;
-        return { counter, limit, base, share, ends, others, atRest: isOver || isAtRest(domains) };
-      },
+    const targets = isOver ? domains.map(({ base }) => base) : planShares(limit, domains);
+    const atRest = isOver || isAtRest(domains);
+    const all = domains.reduce((sum, { used }) => sum + used, 0);
+    const change = (index: number, share: number): ShareChange => {
+      const { used = 0, base = 0 } = domains[index] ?? {};
+      return { counter, limit, base, share, ends, others: all - used, atRest };
     };
+    const isKept = states.every((state, index) =>
+      isAsIs(state, change(index, targets[index] ?? 0), states.length),
+    );
+    return isKept && !atRest ? undefined : { limit, targets, change };
   }
 
   /** Takes first, everywhere, and gives no more than there is then. */
   async #move(round: number, plans: readonly Plan[]): Promise<void> {
+    if (plans.length === 0) return;
     const { book } = this.#options;
     const lowered = await this.#each((domain) =>
       book.change(
@@ -227,6 +225,11 @@ export class ShareKeeper {
       if (changes.length > 0) await book.change(round, domain, 'raise', changes);
     });
   }
+}
+
+/** The store has it already. */
+function isAsIs({ given }: ShareState, { limit, share, others }: ShareChange, count: number): boolean {
+  return given?.count === count && given.limit === limit && given.share === share && given.others === others;
 }
 
 /** As the store reads it: a share of more than the limit, or of another number of domains, is none where it is above the base. */

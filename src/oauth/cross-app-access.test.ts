@@ -381,6 +381,45 @@ describe('a request is refused', () => {
   });
 });
 
+describe('two clients', () => {
+  useAdmin(beforeAll);
+
+  it('are not called the same by one identity provider', async () => {
+    // Else who has no secret could bring what was made for one that has a secret.
+    const shared = CONFIGURATION.replace('{id: public,', '{id: public, assertedAs: [assistant-at-corp],');
+    await expect(admin.configure(shared)).rejects.toThrow('for one client alone');
+    const byId = CONFIGURATION.replace('{id: public,', '{id: assistant-at-corp,');
+    await expect(admin.configure(byId)).rejects.toThrow('for one client alone');
+    const elsewhere = CONFIGURATION.replace('{id: other,', '{id: other, assertedAs: [assistant-at-corp],');
+    await expect(admin.configure(elsewhere)).resolves.toBeUndefined();
+  });
+});
+
+describe('an assertion', () => {
+  useAdmin(beforeAll);
+
+  it('counts once, also where its issuer has two entries', async () => {
+    await admin.configure(
+      CONFIGURATION.replace('{id: other, identityProvider: partner}', '{id: other, identityProvider: twin}') +
+        `---
+apiVersion: limen.dev/v1alpha1
+kind: IdentityProvider
+metadata: {name: twin}
+spec: {issuer: '${issuer.issuer}', audiences: [another], userPrefix: 'twin:'}
+`,
+    );
+    admin.directory.issuers.set('twin', { ...issuer.keys, provider: 'twin' });
+    const jti = randomUUID();
+    expect((await exchange({ assertion: assertion({ jti }) })).status).toBe(200);
+    const again = { assertion: assertion({ jti, client_id: 'other' }), client_id: 'other' };
+    expect((await exchange(again, '')).body).toMatchObject({
+      error_description: 'This assertion was used before: get a new one.',
+    });
+    const fresh = { assertion: assertion({ client_id: 'other' }), client_id: 'other' };
+    expect((await exchange(fresh, '')).status).toBe(200);
+  });
+});
+
 describe('revocation', () => {
   useAdmin(beforeEach);
 

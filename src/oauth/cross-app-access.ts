@@ -72,6 +72,7 @@ export interface TokenAnswer {
 }
 
 const claimsSchema = z.looseObject({
+  iss: z.string(),
   aud: z.union([z.string(), z.array(z.string())]),
   client_id: z.string().min(1),
   jti: z.string().min(1).max(512),
@@ -224,8 +225,9 @@ export class CrossAppAccess {
     return view;
   }
 
-  async #claimOnce({ jti }: AssertionClaims, { provider, expiresAt }: VerifiedToken): Promise<void> {
-    const name = `id-jag:${createHash('sha256').update(`${provider}\n${jti}`).digest('hex')}`;
+  /** By issuer, not by entry: two entries may be of one issuer. */
+  async #claimOnce({ iss, jti }: AssertionClaims, { expiresAt }: VerifiedToken): Promise<void> {
+    const name = `id-jag:${createHash('sha256').update(`${iss}\n${jti}`).digest('hex')}`;
     let isFirst: boolean;
     try {
       isFirst = await this.#options.once.claim(name, expiresAt - this.#options.now());

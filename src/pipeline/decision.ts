@@ -116,12 +116,14 @@ export async function decide(
     ...known.intent,
     inputEstimate: Math.ceil(longer.body.length / BODY_BYTES_PER_TOKEN),
   };
+  // What a rule made shorter is no answer for those who have room, nor for the same client tomorrow.
+  const isShortened = whole.inspection.maxOutputTokens !== longer.inspection.maxOutputTokens;
   return forward(
     {
       ...whole,
       model,
       targets: left,
-      keep: keepOf(cache, conversation),
+      keep: keepOf(isShortened ? undefined : cache, conversation),
       cache,
       exposeUsage,
       mostOutputTokens: admission.outputTokens ?? outputTokens,

@@ -269,6 +269,22 @@ describe('limits of a request', () => {
       },
     );
 
+    it('keeps no answer for others that it has made shorter', async () => {
+      const body = { model: 'cached', temperature: 0, messages: [], max_tokens: 100 };
+      const limited = snapshot([clamp]);
+      const cached = { ...priced('cached', ['openai']), cache: { ttlSeconds: 60, scope: 'user' } as const };
+      const kept = async (admission: typeof cut) => {
+        const models = { ...limited.models, cached };
+        const { context } = await new Front({ snapshot: { ...limited, models }, admission }).forward(
+          CHAT,
+          body,
+        );
+        return context.keep?.cacheKey !== undefined;
+      };
+      expect(await kept(saying({}))).toBe(true);
+      expect(await kept(cut)).toBe(false);
+    });
+
     it('refuses where neither can be', async () => {
       const thinking = { type: 'enabled', budget_tokens: 1024 };
       const request = { model: 'claude', max_tokens: 2048, thinking, messages: [] };

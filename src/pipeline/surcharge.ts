@@ -27,7 +27,8 @@ export function withSurcharge(
   topLevel: TopLevel,
 ): readonly ResolvedTarget[] {
   const factor = factorOf(body, topLevel);
-  const cachesLong = body.includes(LONG_CACHE);
+  const cachesLong =
+    targets.some(({ address }) => address.price?.cacheWrite !== undefined) && body.includes(LONG_CACHE);
   if (factor === 1 && !cachesLong) return targets;
   return targets.map((target) => {
     const { price } = target.address;

@@ -5,13 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { findRedisServer } from './redis.ts';
-import { eventually, freePort } from './running-envoy.ts';
+import { eventually } from './running-envoy.ts';
 
 const SLOTS = 16_384;
 const NODES = 3;
-/** A node's bus listens that much higher than itself. */
-const BUS_OFFSET = 10_000;
-const HIGHEST_PORT = 65_535;
 
 interface Node {
   readonly port: number;
@@ -19,15 +16,9 @@ interface Node {
   readonly redis: Redis;
 }
 
-/** A port whose bus has a port as well. */
-async function clusterPort(): Promise<number> {
-  for (;;) {
-    const port = await freePort();
-    if (port <= HIGHEST_PORT - BUS_OFFSET) return port;
-    // The system gives ports out at random in a range that may lie higher.
-    const lower = port - 2 * BUS_OFFSET;
-    if (lower > 1024) return lower;
-  }
+/** Below those that systems give out by themselves, and so is that of the bus. */
+function somePort(): number {
+  return 12_000 + Math.floor(Math.random() * 10_000);
 }
 
 /** A real Redis Cluster on loopback: three masters, which have a third of the slots each. */
@@ -45,7 +36,7 @@ export class TestRedisCluster {
     const nodes: Node[] = [];
     const cluster = new TestRedisCluster(nodes, folder);
     try {
-      for (let index = 0; index < NODES; index += 1) nodes.push(await startNode(folder, await clusterPort()));
+      for (let index = 0; index < NODES; index += 1) nodes.push(await startNode(folder));
       await cluster.#join();
       return cluster;
     } catch (error) {
@@ -83,22 +74,35 @@ export class TestRedisCluster {
     return Promise.all(this.#nodes.map(({ redis }) => redis.keys('*')));
   }
 
+  /** Kills the node that has the keys with this hash tag. */
+  async killNodeOf(tag: string): Promise<void> {
+    const all = await this.keys();
+    const node = this.#nodes[all.findIndex((names) => names.some((name) => name.startsWith(tag)))];
+    if (node === undefined) throw new Error(`no node has keys that begin with ${tag}`);
+    await end(node);
+  }
+
   async stop(): Promise<void> {
-    for (const { process, redis } of this.#nodes) {
-      redis.disconnect();
-      const exited = once(process, 'exit');
-      process.kill('SIGKILL');
-      await exited;
-    }
+    for (const node of this.#nodes) await end(node);
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+async function end({ process, redis }: Node): Promise<void> {
+  redis.disconnect();
+  if (process.exitCode !== null || process.signalCode !== null) return;
+  const exited = once(process, 'exit');
+  process.kill('SIGKILL');
+  await exited;
 }
 
 function slotAt(index: number): number {
   return Math.floor((SLOTS * index) / NODES);
 }
 
-async function startNode(folder: string, port: number): Promise<Node> {
+/** Tries other ports where one, or that of its bus (10,000 higher), is taken: then the server ends at once. */
+async function startNode(folder: string): Promise<Node> {
+  const port = somePort();
   const options = {
     port: String(port),
     bind: '127.0.0.1',
@@ -113,6 +117,9 @@ async function startNode(folder: string, port: number): Promise<Node> {
   const process = spawn(findRedisServer(), args, { stdio: 'ignore' });
   const redis = new Redis({ host: '127.0.0.1', port, lazyConnect: true, maxRetriesPerRequest: null });
   redis.on('error', () => undefined);
-  await eventually(async () => ((await redis.ping()) === 'PONG' ? true : undefined), 30_000);
-  return { port, process, redis };
+  const runs = await Promise.race([redis.ping().then(() => true), once(process, 'exit').then(() => false)]);
+  // Whoever has the port may be a Redis as well.
+  if (runs && process.exitCode === null) return { port, process, redis };
+  redis.disconnect();
+  return startNode(folder);
 }

@@ -24,12 +24,15 @@ let cluster: TestRedisCluster;
 let gateway: TestGateway;
 const keys: Record<string, string> = {};
 
-/** A tenant of each domain. */
-const [first = '', second = ''] = DOMAINS.map((domain) =>
-  Array.from({ length: 50 }, (_, index) => `tenant-${index}`).find(
-    (tenant) => domainOf(DOMAINS, tenant) === domain,
-  ),
-);
+/** A tenant of each domain, whose name begins so. */
+const tenantsOf = (name: string): readonly string[] =>
+  DOMAINS.map(
+    (domain) =>
+      Array.from({ length: 50 }, (_, index) => `${name}-${index}`).find(
+        (tenant) => domainOf(DOMAINS, tenant) === domain,
+      ) ?? '',
+  );
+const [first = '', second = ''] = tenantsOf('tenant');
 
 const policy = (name: string, spec: object) => ({
   apiVersion: 'limen.dev/v1alpha1',
@@ -57,6 +60,11 @@ beforeAll(async () => {
   });
   keys[first] = await gateway.createKey({ user: 'ada', tenant: first });
   keys[second] = await gateway.createKey({ user: 'bob', tenant: second });
+  // Each worker connects to a node when it first needs it; a request that waits too long for that is not counted.
+  for (const other of tenantsOf('other')) {
+    keys[other] = await gateway.createKey({ user: 'alice', tenant: other });
+    await Promise.all(Array.from({ length: 10 }, () => ask(other)));
+  }
 });
 
 afterAll(async () => {
@@ -104,7 +112,7 @@ it('shows the sum, writes a row of every request, and leaves nothing open', asyn
   expect(JSON.stringify(usage)).toContain(`"used":${String(ROOM)}`);
   const rows = await eventually(async () => {
     const all = await gateway.query(
-      `SELECT tenant, count() AS requests FROM gateway_log WHERE status = 200 GROUP BY tenant ORDER BY tenant`,
+      `SELECT tenant, count() AS requests FROM gateway_log WHERE status = 200 AND user != 'alice' GROUP BY tenant ORDER BY tenant`,
     );
     const sum = all.reduce((total, { requests }) => total + Number(requests), 0);
     return sum === ROOM ? all : undefined;

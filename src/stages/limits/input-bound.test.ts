@@ -231,5 +231,6 @@ describe('untoldInput', () => {
   it('takes images and what lies elsewhere for the most that they may be', () => {
     expect(untoldInput({ ...text, images: 2 }, targets, undefined)).toBe(100 + 2 * 24_600);
     expect(untoldInput({ ...text, openEnded: true }, targets, 200_000)).toBe(200_000);
+    expect(untoldInput({ ...text, images: 9999 }, targets, undefined)).toBe(1_050_000);
   });
 });

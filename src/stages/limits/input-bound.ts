@@ -63,7 +63,9 @@ export function untoldInput(
   const { tokens, images, openEnded, otherMedia } = measure;
   if (images === 0 && !openEnded && !otherMedia) return undefined;
   const usual = { ...measure, tokens: Math.ceil(tokens / BYTES_PER_TOKEN) };
-  return Math.max(0, ...targets.map((target) => inputBound(usual, target, contextTokens)));
+  const most = Math.max(0, ...targets.map((target) => inputBound(usual, target, contextTokens)));
+  // No provider would have taken a longer one.
+  return Math.min(most, Math.max(LONGEST_PROMPT, contextTokens ?? 0));
 }
 
 /** Of gpt-4o-mini: a base of 2,833 and 5,667 for each of at most 8 tiles (OpenAI, "Images and vision"). */

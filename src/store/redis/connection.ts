@@ -7,7 +7,8 @@ export const COMMAND_TIMEOUT_MS = 250;
 
 const LONGEST_RECONNECT_DELAY_MS = 1000;
 const LONG_OUTAGE_LOG_INTERVAL_MS = 60_000;
-const RETRY_DELAY_MS = 50;
+/** Who has which slots is asked so often, and whenever a node says that it has one no longer. */
+const SLOTS_REFRESH_MS = 5000;
 
 /** A server, or the masters of a Redis Cluster: commands with keys go to whom these belong. */
 export type RedisClient = Redis | Cluster;
@@ -60,7 +61,7 @@ function reconnectDelay(times: number): number {
   return Math.min(50 * 2 ** Math.min(times, 10), LONGEST_RECONNECT_DELAY_MS);
 }
 
-/** Masters alone are asked; a command is sent again only where a node has refused it as another one's. */
+/** Masters alone are asked. A command is sent again only where a node has refused it as another one's. */
 function connectCluster(address: ClusterAddress, options: RedisConnectionOptions): Cluster {
   const { hosts, login, tls } = address;
   const { enableOfflineQueue, ...redisOptions } = commonOptions(options);
@@ -68,8 +69,10 @@ function connectCluster(address: ClusterAddress, options: RedisConnectionOptions
     redisOptions: { ...redisOptions, ...login, ...(tls ? { tls: {} } : {}) },
     enableOfflineQueue,
     clusterRetryStrategy: reconnectDelay,
-    retryDelayOnFailover: RETRY_DELAY_MS,
-    retryDelayOnClusterDown: RETRY_DELAY_MS,
+    // What was on its way when a node's connection closed may have been done: it is not sent again.
+    retryDelayOnFailover: 0,
+    retryDelayOnClusterDown: 0,
+    slotsRefreshInterval: SLOTS_REFRESH_MS,
     slotsRefreshTimeout: 2000,
     // Names that a certificate is for must reach TLS as they are.
     ...(tls ? { dnsLookup: (host, callback) => callback(null, host) } : {}),

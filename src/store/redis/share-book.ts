@@ -7,8 +7,8 @@ import { SEPARATOR, whoOf } from './limit-codec.ts';
 import type { RedisScript } from './scripts.ts';
 import { createShareScripts } from './share-scripts.ts';
 
-/** Counters with a share of their own that one round looks at beside those that ask. */
-const PAGE = 100;
+/** Counters with a share of their own that one round looks at beside those that ask: as many as may ask at once. */
+const PAGE = 1000;
 
 const askSchema = z.object({
   limit: z.coerce.number(),
