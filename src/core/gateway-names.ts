@@ -142,6 +142,8 @@ export function targetAmong<Target extends { readonly provider: string }>(
 /** Headers in which a client may present its credential, lower case. None of them ever goes upstream. */
 export const CREDENTIAL_HEADERS = ['authorization', 'x-api-key', 'x-goog-api-key', 'api-key'] as const;
 
+/** Field of the front leg's dynamic metadata that is there where the end of a request is charged to a rule. */
+export const CHARGED_FIELD = 'charged';
 /** Field of the front leg's dynamic metadata with who asks: an object of the fields below. */
 export const IDENTITY_FIELD = 'identity';
 /**

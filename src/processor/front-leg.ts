@@ -1,5 +1,11 @@
 import { LimenError } from '../core/errors.ts';
-import { BACKEND_ROUTE, CONTEXT_NAMESPACE, IDENTITY_FIELD, type RouteName } from '../core/gateway-names.ts';
+import {
+  CHARGED_FIELD,
+  BACKEND_ROUTE,
+  CONTEXT_NAMESPACE,
+  IDENTITY_FIELD,
+  type RouteName,
+} from '../core/gateway-names.ts';
 import type { RequestContext } from '../core/ledger.ts';
 import type { ProcessorProtocol } from '../envoy-protocol/codecs.ts';
 import type { HttpHeaders, ProcessingRequest, ProcessingResponse } from '../envoy-protocol/messages.ts';
@@ -39,6 +45,7 @@ function contextMetadata(
     format: context.format === BACKEND_ROUTE ? BACKEND_ROUTE : errorFormat(context.format).name,
     context: JSON.stringify(context),
     ...(route === undefined ? {} : { route }),
+    ...(context.holds.length === 0 ? {} : { [CHARGED_FIELD]: 'true' }),
     ...(identity === undefined ? {} : { [IDENTITY_FIELD]: identity }),
     // Envoy puts them into the response, which no worker need see.
     ...rateLimits,

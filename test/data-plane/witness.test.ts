@@ -1,6 +1,7 @@
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { LimitHold } from '../../src/core/limits.ts';
 import { WitnessServer } from '../../src/control/witness-server.ts';
 import { loadProcessorProtocol } from '../../src/envoy-protocol/codecs.ts';
 import { OutputEstimator } from '../../src/ledger/estimator.ts';
@@ -15,6 +16,17 @@ import { openai, type ScriptedUpstream, silent, startUpstream } from '../support
 /** Some megabytes of entries: more than Envoy holds for one who does not read. */
 const REQUESTS = 2000;
 const AT_ONCE = 50;
+
+/** Something that the end of a request is charged to: such requests alone are told of twice. */
+const HOLD: LimitHold = {
+  rule: 'spent',
+  subject: 'ada',
+  counter: 'spent/usd/day/ada',
+  unit: 'usd',
+  limit: 1_000_000,
+  reserved: 0,
+  alerts: [],
+};
 
 let folder: string;
 let socketPath: string;
@@ -37,6 +49,7 @@ beforeAll(async () => {
   const [first, second] = upstreams;
   plane = await startDataPlane({
     witnessSocket: socketPath,
+    admission: { holds: [HOLD] },
     providers: {
       first: { type: 'openai', baseUrl: `${first.url}/v1`, credential: 'sk-first' },
       second: { type: 'openai', baseUrl: `${second.url}/v1`, credential: 'sk-second' },
@@ -101,6 +114,16 @@ describe('the copy of the access log', () => {
     const result = await plane.call(request('chat', { model: 'gpt' }));
     await ofRequest(String(result.headers['x-request-id']));
     expect(ring.bytes).toBeGreaterThan(before);
+  });
+
+  test('has nothing of requests that are charged to no rule', async () => {
+    await plane.publish({ admission: undefined });
+    const { length } = plane.accessLog;
+    const before = ring.bytes;
+    expect((await plane.call(request('chat', { model: 'gpt' }))).status).toBe(200);
+    await eventually(() => (plane.accessLog.length > length ? true : undefined));
+    await plane.publish({ admission: { holds: [HOLD] } });
+    expect(ring.bytes).toBe(before);
   });
 
   test('is lost alone while nobody takes it, and comes again', async () => {

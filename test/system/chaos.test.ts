@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { TestGateway } from '../support/gateway.ts';
+import type { ResourceObject, TestGateway } from '../support/gateway.ts';
 import { eventually } from '../support/running-envoy.ts';
-import { startSystem, type TestSystem } from '../support/system.ts';
+import { startSystem, systemResources, type TestSystem } from '../support/system.ts';
 import {
   busiestWorker,
   FAULT_PACE_MS,
@@ -29,10 +29,21 @@ const VICTIMS: Readonly<Record<string, (gateway: TestGateway) => Promise<string>
   Envoy: () => 'envoy',
 };
 
+const BUDGET: ResourceObject = {
+  apiVersion: 'limen.dev/v1alpha1',
+  kind: 'LimitPolicy',
+  metadata: { name: 'spent' },
+  spec: { per: 'user', usd: 1_000_000, period: 'month', mode: 'soft' },
+};
+
 let system: TestSystem;
 
 beforeAll(async () => {
-  system = await startSystem({ paceMs: FAULT_PACE_MS });
+  system = await startSystem({
+    paceMs: FAULT_PACE_MS,
+    // What is charged to a rule has a second witness.
+    config: (port) => [...systemResources(port), BUDGET],
+  });
 });
 afterAll(() => system.stop());
 

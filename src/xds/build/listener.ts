@@ -21,6 +21,7 @@ import {
 } from './filters.ts';
 import {
   DECIDED_REQUEST_ID,
+  chargedFilter,
   decidedFilter,
   EARLY_REQUEST_ID,
   localReplyConfig,
@@ -72,8 +73,8 @@ const WITNESS_STREAM = logStream('limen.witness', WITNESS_CLUSTER);
 const GRPC_LOG = 'envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig';
 
 /** One access-log entry for each request that a worker decided on, and one now and then while it is open. */
-function accessLog(name: string, stream: ProtoMessage): ProtoMessage {
-  return { name, filter: decidedFilter, typed_config: typed(GRPC_LOG, { common_config: stream }) };
+function accessLog(name: string, stream: ProtoMessage, filter: ProtoMessage): ProtoMessage {
+  return { name, filter, typed_config: typed(GRPC_LOG, { common_config: stream }) };
 }
 
 /** One entry for each try that failed: by its status, or by what befell it. A good one costs nothing. */
@@ -179,8 +180,8 @@ function connectionManager(options: ListenerOptions): TypedMessage {
     rds: { route_config_name: GATEWAY_ROUTES, config_source: { ads: {}, resource_api_version: 'V3' } },
     http_filters: httpFilters(options),
     access_log: [
-      accessLog('limen.access_log', LOG_STREAM),
-      ...(options.witness ? [accessLog('limen.witness', WITNESS_STREAM)] : []),
+      accessLog('limen.access_log', LOG_STREAM, decidedFilter),
+      ...(options.witness ? [accessLog('limen.witness', WITNESS_STREAM, chargedFilter)] : []),
     ],
     access_log_options: { access_log_flush_interval: duration(options.openRequestReportSeconds) },
     early_header_mutation_extensions: [earlyHeaderMutation()],

@@ -1,5 +1,5 @@
 import type { ErrorCode } from '../../core/errors.ts';
-import { CONTEXT_NAMESPACE, WORKER_ANSWER_DETAILS } from '../../core/gateway-names.ts';
+import { CHARGED_FIELD, CONTEXT_NAMESPACE, WORKER_ANSWER_DETAILS } from '../../core/gateway-names.ts';
 import { typed, type ProtoJson, type ProtoMessage, type TypedMessage } from '../resource.ts';
 
 /** Stands for the request's id in the bodies that formats make for Envoy's own answers. */
@@ -10,13 +10,19 @@ export const EARLY_REQUEST_ID = '%STREAM_ID%';
 /** … and after: the header behind the first is taken out before a request goes to a provider. */
 export const DECIDED_REQUEST_ID = `%DYNAMIC_METADATA(${CONTEXT_NAMESPACE}:id)%`;
 
-/** Matches requests that the front leg has let through. */
-export const decidedFilter: ProtoMessage = {
-  metadata_filter: {
-    matcher: { filter: CONTEXT_NAMESPACE, path: [{ key: 'context' }], value: { present_match: true } },
-    match_if_key_not_found: false,
-  },
-};
+function hasField(name: string): ProtoMessage {
+  return {
+    metadata_filter: {
+      matcher: { filter: CONTEXT_NAMESPACE, path: [{ key: name }], value: { present_match: true } },
+      match_if_key_not_found: false,
+    },
+  };
+}
+
+/** Matches requests that the front leg has decided on. */
+export const decidedFilter: ProtoMessage = hasField('context');
+/** Of these, the ones whose end is charged to a rule. */
+export const chargedFilter: ProtoMessage = hasField(CHARGED_FIELD);
 
 /**
  * Matches answers that a worker gave, which Envoy too counts among its local replies: their status, body and
