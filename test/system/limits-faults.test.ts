@@ -120,28 +120,34 @@ describe('limits while Redis', () => {
     },
   ];
 
-  it.each(FAULTS)('$name: each rule does what its setting says, in time', { timeout: 120_000 }, async (fault) => {
-    const before = await askAll();
-    expect(before.map(({ status }) => status)).toEqual(before.map(() => 200));
-    const failedBefore = (await metric(system.gateway, 'limen_limits_store_away_total')) ?? 0;
+  it.each(FAULTS)(
+    '$name: each rule does what its setting says, in time',
+    { timeout: 120_000 },
+    async (fault) => {
+      const before = await askAll();
+      expect(before.map(({ status }) => status)).toEqual(before.map(() => 200));
+      const failedBefore = (await metric(system.gateway, 'limen_limits_store_away_total')) ?? 0;
 
-    await fault.inject();
-    const during = await askAll();
-    await fault.mend();
+      await fault.inject();
+      const during = await askAll();
+      await fault.mend();
 
-    const wrong = during.filter(({ user, status }) => status !== (GOES_ON[user] === true ? 200 : 503));
-    expect(wrong.map(({ user, status, body }) => `${user}: ${status} ${body.slice(0, 200)}`)).toEqual([]);
-    const longest = Math.max(...during.map(({ startedAt, endedAt }) => endedAt - startedAt));
-    const refused = during.filter(({ status }) => status === 503);
-    process.stdout.write(`  Redis ${fault.name}: longest request ${longest.toFixed(0)} ms\n`);
-    expect(longest).toBeLessThan(LONGEST_MS);
-    expect(refused.every(({ headers }) => headers['retry-after'] !== undefined)).toBe(true);
-    expect(refused.every(({ body }) => body.includes('limits_unavailable'))).toBe(true);
-    expect((await metric(system.gateway, 'limen_limits_store_away_total')) ?? 0).toBeGreaterThan(failedBefore);
+      const wrong = during.filter(({ user, status }) => status !== (GOES_ON[user] === true ? 200 : 503));
+      expect(wrong.map(({ user, status, body }) => `${user}: ${status} ${body.slice(0, 200)}`)).toEqual([]);
+      const longest = Math.max(...during.map(({ startedAt, endedAt }) => endedAt - startedAt));
+      const refused = during.filter(({ status }) => status === 503);
+      process.stdout.write(`  Redis ${fault.name}: longest request ${longest.toFixed(0)} ms\n`);
+      expect(longest).toBeLessThan(LONGEST_MS);
+      expect(refused.every(({ headers }) => headers['retry-after'] !== undefined)).toBe(true);
+      expect(refused.every(({ body }) => body.includes('limits_unavailable'))).toBe(true);
+      expect((await metric(system.gateway, 'limen_limits_store_away_total')) ?? 0).toBeGreaterThan(
+        failedBefore,
+      );
 
-    await eventually(async () => {
-      const after = await askAll();
-      return after.every(({ status }) => status === 200) ? true : undefined;
-    }, RECOVERED_WITHIN_MS);
-  });
+      await eventually(async () => {
+        const after = await askAll();
+        return after.every(({ status }) => status === 200) ? true : undefined;
+      }, RECOVERED_WITHIN_MS);
+    },
+  );
 });

@@ -67,7 +67,11 @@ describe('an end that a worker was told of', () => {
     const traffic = new Traffic({
       url: gateway.url,
       key: await system.keyOf(user),
-      lanes: Array.from({ length: LANES }, () => ({ kind: 'chat native stream', chunks: CHUNKS, long: false })),
+      lanes: Array.from({ length: LANES }, () => ({
+        kind: 'chat native stream',
+        chunks: CHUNKS,
+        long: false,
+      })),
       timeoutMs: 30_000,
     });
     try {
