@@ -27,6 +27,8 @@ import { openWorkerStore, type WorkerStore } from './worker-store.ts';
 /** Bodies are bounded by the Gateway resource; a gRPC message is at most one body. */
 const LARGEST_BODY_BYTES = 268_435_456;
 const STOP_MARGIN_MS = 3000;
+/** Of what no request waits for; an admission waits for less (RedisLedger). */
+const REDIS_TIMEOUT_MS = 1000;
 /** Before the first snapshot no request goes anywhere. */
 const NO_CIRCUITS = { failures: 0, openSeconds: 0 };
 
@@ -51,7 +53,12 @@ export async function processor(settings: Settings, index: number): Promise<unde
     reports,
     logger,
   });
-  const redis = connectRedisOrCluster({ url: endpoints.redisUrl, logger, name: `limen-processor-${index}` });
+  const redis = connectRedisOrCluster({
+    url: endpoints.redisUrl,
+    logger,
+    name: `limen-processor-${index}`,
+    commandTimeoutMs: REDIS_TIMEOUT_MS,
+  });
   const metrics: WorkerMetrics = new WorkerMetrics({
     queuedRows: () => store.queued(),
     redisUp: () => redis.status === 'ready',

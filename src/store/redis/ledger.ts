@@ -7,11 +7,12 @@ import type {
   LedgerSettlement,
 } from '../../core/ledger.ts';
 import type { Logger } from '../../telemetry/logger.ts';
-import type { RedisClient } from './connection.ts';
+import { COMMAND_TIMEOUT_MS, type RedisClient } from './connection.ts';
 import { ledgerKeys, STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
 import { ADMIT } from './ledger-scripts.ts';
 import { encodeChecks, holdsOf, ONLY_DOMAIN, readVerdicts, type DomainPlace } from './limit-codec.ts';
 import { LEASE_MS, RedisOutbox, type OutboxObserver } from './outbox.ts';
+import { answeredWithin } from './patience.ts';
 import { attemptItem, rowItem, type CircuitSettings } from './settlement-items.ts';
 
 /**
@@ -87,10 +88,9 @@ export class RedisLedger implements Ledger {
     if (!this.#mayAsk()) return this.#notAdmitted('skipped');
     const providers = [...new Set(request.providers)];
     try {
-      const reply = await ADMIT.runBinary(
-        this.#redis,
-        this.#admitKeys(request),
-        this.#admitArguments(request, providers),
+      const reply = await answeredWithin(
+        COMMAND_TIMEOUT_MS,
+        ADMIT.runBinary(this.#redis, this.#admitKeys(request), this.#admitArguments(request, providers)),
       );
       this.#timeouts = 0;
       return this.#admission(reply, request, providers);

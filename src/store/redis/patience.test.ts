@@ -1,0 +1,48 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { TestRedis } from '../../../test/support/redis.ts';
+import { createLogger } from '../../telemetry/logger.ts';
+import { connectRedis, redisReady } from './connection.ts';
+import { answeredWithin, TooLateError } from './patience.ts';
+
+describe('answeredWithin', () => {
+  let server: TestRedis;
+  let redis: ReturnType<typeof connectRedis>;
+
+  beforeAll(async () => {
+    server = await TestRedis.start();
+    redis = connectRedis({
+      url: server.url,
+      logger: createLogger('test', 'silent'),
+      commandTimeoutMs: 5000,
+    });
+    await redisReady(redis, 10_000);
+  });
+  afterAll(async () => {
+    redis.disconnect();
+    await server.stop();
+  });
+
+  it('is the answer, or the error', async () => {
+    expect(await answeredWithin(1000, redis.ping())).toBe('PONG');
+    await expect(answeredWithin(1000, redis.call('NONSENSE'))).rejects.toThrow('unknown command');
+  });
+
+  it('takes an answer that came while this process was busy', async () => {
+    const answer = answeredWithin(50, redis.ping());
+    // Once it is written; then nothing is read for longer than is waited for.
+    await new Promise((resolve) => {
+      setImmediate(resolve);
+    });
+    const until = performance.now() + 150;
+    while (performance.now() < until);
+    expect(await answer).toBe('PONG');
+  });
+
+  it('waits no longer for a server that is silent', async () => {
+    await server.signal('SIGSTOP');
+    const begun = performance.now();
+    await expect(answeredWithin(50, redis.ping())).rejects.toThrow(TooLateError);
+    expect(performance.now() - begun).toBeLessThan(1000);
+    await server.signal('SIGCONT');
+  });
+});
