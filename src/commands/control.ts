@@ -1,8 +1,6 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { AdminServices } from '../admin/routes.ts';
 import { createAdminServer } from '../admin/server.ts';
-import type { StatusSource, StoreStatus } from '../admin/contract.ts';
 import type { AdminEvent } from '../admin/admin-event.ts';
 import { createKeyService } from '../admin/key-service.ts';
 import { createResourceService } from '../admin/resource-service.ts';
@@ -20,39 +18,32 @@ import { ConfigurationCenter } from '../control/configuration-center.ts';
 import { PURGE_AFTER_MS, type ExpiringKey } from '../control/jobs/key-jobs.ts';
 import { createGuardedFetch } from '../control/guarded-fetch.ts';
 import { createLastGoodFile } from '../control/last-good-file.ts';
-import { Publisher, type Configuration } from '../control/publisher.ts';
+import { Publisher } from '../control/publisher.ts';
 import { WitnessServer } from '../control/witness-server.ts';
-import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../core/capabilities.ts';
-import { LimenError } from '../core/errors.ts';
-import { BACKEND_ROUTE, BACKENDS_PATH } from '../core/gateway-names.ts';
 import { isMember } from '../core/roles.ts';
-import type { Snapshot, SnapshotProvider } from '../core/snapshot.ts';
+import type { Snapshot } from '../core/snapshot.ts';
 import { startDemoProvider } from '../demo/server.ts';
 import { DistributionServer } from '../distribution/server.ts';
-import type { ClientFormatName } from '../formats/hub.ts';
-import { FORMATS } from '../formats/index.ts';
-import { foreignHeadersOf, providerOf } from '../providers/index.ts';
-import type { CredentialPlacement } from '../providers/provider.ts';
 import { followChanges } from '../store/postgres/change-feed.ts';
-import { openPostgres, type PostgresConnection } from '../store/postgres/database.ts';
+import { openPostgres } from '../store/postgres/database.ts';
 import { createResourceStore } from '../store/postgres/repositories/resources.ts';
 import { collectMetrics, ownMetrics, socketMetrics } from '../telemetry/collect-metrics.ts';
 import { ControlMetrics } from '../telemetry/control-metrics.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
 import { announceReady, stopWhenAsked } from '../up/child-process.ts';
 import { installationKey } from '../up/encryption-key.ts';
-import { endpointsOf, metricsSocket, type Endpoints } from '../up/endpoints.ts';
+import { endpointsOf, metricsSocket } from '../up/endpoints.ts';
 import { createVault } from '../vault/vault.ts';
 import { AdsServer } from '../xds/ads/server.ts';
 import { AggregatedDiscovery } from '../xds/ads/aggregated-discovery.ts';
 import { startIdentity, startJobs, storeChangeOf, type Identity } from './identity.ts';
 import { adminAuthentication, limitAdmin } from './admin.ts';
 import { createCrossApp } from './cross-app.ts';
-import { createIssuers, identityProviderStatus } from './issuers.ts';
+import { createIssuers } from './issuers.ts';
+import { xdsBuilder } from './envoy-resources.ts';
 import { startLedger } from './ledger.ts';
+import { statusSource } from './status.ts';
 import { OrderedPublisher } from '../xds/ads/ordered-publisher.ts';
-import { buildXds } from '../xds/build/index.ts';
-import { BACKEND_MESSAGES, REQUEST_ID_PLACEHOLDER, type ErrorBodies } from '../xds/build/local-replies.ts';
 
 /** Longest wait for an Envoy or a worker that doesn't answer. */
 const ACKNOWLEDGE_MS = 3000;
@@ -63,70 +54,6 @@ const STOP_GRACE_MS = 8000;
 const LONGEST_LIFETIME_MS = 86_400_000;
 /** Before the first snapshot no request goes anywhere. */
 const NO_CIRCUITS = { failures: 0, openSeconds: 0 };
-/** Signs of life of an open request within its lease: several may be lost before it counts as gone. */
-const REPORTS_PER_LEASE = 8;
-
-/** Where Debian, Red Hat, Alpine and macOS keep the authorities that the system trusts. */
-const SYSTEM_CA_FILES = [
-  '/etc/ssl/certs/ca-certificates.crt',
-  '/etc/pki/tls/certs/ca-bundle.crt',
-  '/etc/ssl/cert.pem',
-];
-
-function errorBodies(format: ClientFormatName, pathPrefix?: string): ErrorBodies {
-  return {
-    format,
-    pathPrefix,
-    body: (code, message) =>
-      FORMATS[format].encodeError(new LimenError(code, message), REQUEST_ID_PLACEHOLDER).toString('utf8'),
-  };
-}
-
-/** Bedrock takes a bearer token in place of a signature, where that is what its credential is. */
-function placementOf({ type, options }: SnapshotProvider): CredentialPlacement {
-  return options['authentication'] === 'bearer'
-    ? { kind: 'header', header: 'authorization', prefix: 'Bearer ' }
-    : providerOf(type).credential;
-}
-
-/** What Envoy is told for a configuration. */
-function xdsBuilder(
-  settings: Settings,
-  endpoints: Endpoints,
-): (configuration: Configuration) => ReturnType<typeof buildXds> {
-  const systemCaFile = SYSTEM_CA_FILES.find((file) => existsSync(file)) ?? SYSTEM_CA_FILES[0] ?? '';
-  return ({ snapshot, secrets, listenerCertificate, backendAddresses }) =>
-    buildXds(snapshot, {
-      address: settings.gatewayAddress,
-      port: settings.gatewayPort,
-      processorSockets: endpoints.sockets.processors,
-      witnessSocket: endpoints.sockets.witness,
-      capabilities: settings.envoyFeatures === 'all' ? ALL_CAPABILITIES : LEAST_CAPABILITIES,
-      errorBodies: [
-        errorBodies('messages', '/v1/messages'),
-        errorBodies('responses', '/v1/responses'),
-        errorBodies('gemini', '/v1beta'),
-        { ...errorBodies('chat', BACKENDS_PATH), format: BACKEND_ROUTE, messages: BACKEND_MESSAGES },
-        errorBodies('chat'),
-      ],
-      placementOf,
-      foreignHeadersOf: ({ type }) => foreignHeadersOf(type),
-      openRequestReportSeconds: settings.leaseSeconds / REPORTS_PER_LEASE,
-      systemCaFile,
-      secrets,
-      listenerCertificate,
-      backendAddresses,
-    });
-}
-
-async function postgresStatus(postgres: PostgresConnection): Promise<StoreStatus> {
-  try {
-    return { name: 'postgres', healthy: true, version: (await postgres.check()).version };
-  } catch {
-    return { name: 'postgres', healthy: false, problem: 'does not answer' };
-  }
-}
-
 /** Tells workers and Envoy of what the admin API has stored. */
 function onAdminEvent(center: ConfigurationCenter, identity: Identity): (event: AdminEvent) => Promise<void> {
   return (event) =>
@@ -306,34 +233,18 @@ export async function control(settings: Settings, version: string): Promise<unde
     metrics,
     logger,
   });
-  const status: StatusSource = {
+  const status = statusSource({
     version,
     startedAt,
-    snapshot: () => {
-      const snapshot = publisher.inForce;
-      if (snapshot === undefined) return undefined;
-      const { models, providers } = snapshot;
-      return {
-        version: snapshot.version,
-        models: Object.keys(models).length,
-        providers: Object.keys(providers).length,
-      };
-    },
-    configuration: () => ({ path: settings.config, issues: center.issues, warnings: center.warnings }),
-    providers: () =>
-      center.inForce.flatMap(({ resource, origin }) => {
-        if (resource.kind !== 'Provider') return [];
-        const { metadata, spec } = resource;
-        const { state: credential, ...details } =
-          spec.credential === undefined ? { state: 'none' as const } : center.credentialOf(metadata.name);
-        return [{ name: metadata.name, type: spec.type, source: origin.source, credential, ...details }];
-      }),
-    identityProviders: () => identityProviderStatus(center.inForce, issuers),
-    envoys: () => discovery.status().map((node) => ({ ...node, kinds: { ...node.kinds } })),
-    workers: () => distribution.status(),
-    circuits: () => ledger.circuits(),
-    stores: async () => [await postgresStatus(postgres), ...(await ledger.stores())],
-  };
+    settings,
+    publisher,
+    center,
+    issuers,
+    discovery,
+    distribution,
+    ledger,
+    postgres,
+  });
   const serviceOptions = {
     onEvent: onAdminEvent(center, identity),
     onError: (error: unknown) => logger.error({ error }, 'an admin change could not be brought into force'),
