@@ -15,6 +15,9 @@ export interface RequestFields {
   readonly content?: string;
 }
 
+/** The Messages API demands a limit of output. */
+export const MESSAGES_MAX_TOKENS = 64;
+
 /** An ordinary request of a format as JSON text. */
 export function requestBody(format: ClientFormatName, fields: RequestFields): string {
   const { model, stream, includeUsage, content = 'Say hello.' } = fields;
@@ -22,7 +25,7 @@ export function requestBody(format: ClientFormatName, fields: RequestFields): st
     return JSON.stringify({ contents: [{ role: 'user', parts: [{ text: content }] }] });
   return JSON.stringify({
     model,
-    ...(format === 'messages' ? { max_tokens: 64 } : {}),
+    ...(format === 'messages' ? { max_tokens: MESSAGES_MAX_TOKENS } : {}),
     ...(format === 'responses' ? { input: content } : { messages: [{ role: 'user', content }] }),
     ...(stream === undefined ? {} : { stream }),
     ...(includeUsage === undefined ? {} : { stream_options: { include_usage: includeUsage } }),
