@@ -27,8 +27,10 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['{src,bench,test/unit,test/support}/**/*.test.ts'],
-          testTimeout: 20_000,
+          testTimeout: 30_000,
           hookTimeout: 60_000,
+          // Many wait for a store to start; vitest would leave one core to itself, and so use one of two.
+          maxWorkers: 2,
         },
       },
       serialProject('data-plane'),

@@ -1,4 +1,10 @@
-import { modelResource, providerResource, startGateway, type TestGateway } from '../test/support/gateway.ts';
+import {
+  modelResource,
+  providerResource,
+  startGateway,
+  type ResourceObject,
+  type TestGateway,
+} from '../test/support/gateway.ts';
 import type { Variant } from './measure.ts';
 
 /** A model for each way that an answer can go back. */
@@ -13,12 +19,54 @@ const MODELS = [
     usageChunk: 'show',
     failoverOn: 'firstEvent',
   },
+  { variant: 'Limen native, 3 limits', model: 'limited', provider: 'openai', usageChunk: 'show' },
+  {
+    variant: 'Limen native, 3 limits and a hard budget',
+    model: 'budgeted',
+    provider: 'openai',
+    usageChunk: 'show',
+  },
 ] as const;
+
+/** Rules that are never met: what is measured is what it costs to ask. */
+const ENOUGH = 1_000_000_000;
+const LIMITS = [
+  limitPolicy('a-minute', {
+    per: 'user',
+    match: { models: ['limited', 'budgeted'] },
+    requests: ENOUGH,
+    window: '1m',
+  }),
+  limitPolicy('an-address', {
+    per: 'address',
+    match: { models: ['limited', 'budgeted'] },
+    requests: ENOUGH,
+    window: '1m',
+  }),
+  limitPolicy('a-day', {
+    per: 'user',
+    match: { models: ['limited', 'budgeted'] },
+    tokens: ENOUGH,
+    period: 'day',
+    mode: 'soft',
+  }),
+  limitPolicy('a-month', {
+    per: 'user',
+    match: { models: ['budgeted'] },
+    usd: 1_000_000,
+    period: 'month',
+    mode: 'hard',
+  }),
+];
+
+function limitPolicy(name: string, spec: Readonly<Record<string, unknown>>): ResourceObject {
+  return { apiVersion: 'limen.dev/v1alpha1', kind: 'LimitPolicy', metadata: { name }, spec };
+}
 
 /**
  * A whole Limen (real Redis, Postgres and ClickHouse), shared by its variants: pass-through, hiding the usage
- * chunk that it asked for, converting Chat Completions to Messages and back, and holding the headers of a stream until
- * its first content. Measured are Envoy and the
+ * chunk that it asked for, converting Chat Completions to Messages and back, holding the headers of a stream until
+ * its first content, and passing under limits. Measured are Envoy and the
  * workers, not the control plane and the stores, which work beside the request.
  */
 export function limen(upstreamPort: number, workers: number): readonly Variant[] {
@@ -34,6 +82,7 @@ export function limen(upstreamPort: number, workers: number): readonly Variant[]
         ...MODELS.map(({ model, provider, variant: _variant, ...more }) =>
           modelResource(model, [{ provider }], { ...more, price: { input: 1, output: 1 } }),
         ),
+        ...LIMITS,
       ],
       env: { LIMEN_WORKERS: String(workers), LIMEN_DEFAULT_LIMITS: 'off' },
     });

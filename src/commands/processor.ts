@@ -14,7 +14,7 @@ import { priceOf } from '../prices/price-table.ts';
 import { readAccessLogEntry } from '../processor/access-log.ts';
 import { ProcessorServer } from '../processor/server.ts';
 import { TryLog } from '../processor/try-log.ts';
-import { connectRedisOrCluster } from '../store/redis/connection.ts';
+import { connectRedisOrCluster, redisReady } from '../store/redis/connection.ts';
 import { serveMetrics } from '../telemetry/collect-metrics.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { WorkerMetrics } from '../telemetry/worker-metrics.ts';
@@ -29,6 +29,8 @@ const LARGEST_BODY_BYTES = 268_435_456;
 const STOP_MARGIN_MS = 3000;
 /** Of what no request waits for; an admission waits for less (RedisLedger). */
 const REDIS_TIMEOUT_MS = 1000;
+/** How long a worker that starts waits for its store. */
+const REDIS_START_MS = 2000;
 /** Before the first snapshot no request goes anywhere. */
 const NO_CIRCUITS = { failures: 0, openSeconds: 0 };
 
@@ -124,6 +126,8 @@ export async function processor(settings: Settings, index: number): Promise<unde
     onFault: (leg, error) => logger.error({ leg, error }, 'an exchange with Envoy failed'),
   });
   distribution.start();
+  // What comes before would be let through unlimited, or refused. A Redis that is away must not keep a worker from starting.
+  await redisReady(redis, REDIS_START_MS).catch(() => undefined);
   await server.listen(processorSocket(settings, index));
   const metricsServer = await serveMetrics(metrics.registry, metricsSocket(settings, index));
 

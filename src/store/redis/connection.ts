@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Cluster, Redis } from 'ioredis';
 import { clusterOf, type ClusterAddress } from '../../core/cluster-address.ts';
 import type { Logger } from '../../telemetry/logger.ts';
@@ -6,6 +7,7 @@ import type { Logger } from '../../telemetry/logger.ts';
 export const COMMAND_TIMEOUT_MS = 250;
 
 const LONGEST_RECONNECT_DELAY_MS = 1000;
+const READY_POLL_MS = 5;
 const LONG_OUTAGE_LOG_INTERVAL_MS = 60_000;
 /** Who has which slots is asked so often, and whenever a node says that it has one no longer. */
 const SLOTS_REFRESH_MS = 5000;
@@ -65,7 +67,7 @@ function reconnectDelay(times: number): number {
 function connectCluster(address: ClusterAddress, options: RedisConnectionOptions): Cluster {
   const { hosts, login, tls } = address;
   const { enableOfflineQueue, ...redisOptions } = commonOptions(options);
-  return new Cluster([...hosts], {
+  const cluster = new Cluster([...hosts], {
     redisOptions: { ...redisOptions, ...login, ...(tls ? { tls: {} } : {}) },
     enableOfflineQueue,
     clusterRetryStrategy: reconnectDelay,
@@ -77,6 +79,9 @@ function connectCluster(address: ClusterAddress, options: RedisConnectionOptions
     // Names that a certificate is for must reach TLS as they are.
     ...(tls ? { dnsLookup: (host, callback) => callback(null, host) } : {}),
   });
+  // Connected to before its first command, which would else wait for that, or fail with it.
+  cluster.on('+node', (node: Redis) => void node.connect().catch(() => undefined));
+  return cluster;
 }
 
 /** One line when the server goes, one a minute while it is gone, one when it is back. */
@@ -97,16 +102,13 @@ function logOutages(redis: RedisClient, logger: Logger): void {
   });
 }
 
-/** Resolves once commands can be sent, or rejects after `withinMs`. */
+/** Resolves once commands can be sent, to each master of a cluster, or rejects after `withinMs`. */
 export async function redisReady(redis: RedisClient, withinMs: number): Promise<void> {
-  if (redis.status === 'ready') return;
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const timer = setTimeout(() => reject(new Error(`Redis did not answer within ${withinMs} ms`)), withinMs);
-  redis.once('ready', resolve);
-  try {
-    await promise;
-  } finally {
-    clearTimeout(timer);
-    redis.off('ready', resolve);
+  const deadline = performance.now() + withinMs;
+  for (;;) {
+    const nodes = redis instanceof Cluster ? redis.nodes('master') : [];
+    if (redis.status === 'ready' && nodes.every(({ status }) => status === 'ready')) return;
+    if (performance.now() > deadline) throw new Error(`Redis did not answer within ${withinMs} ms`);
+    await delay(READY_POLL_MS);
   }
 }
