@@ -310,13 +310,14 @@ export async function control(settings: Settings, version: string): Promise<unde
 
   stopWhenAsked(async () => {
     await watcher?.close();
+    // What it is asked for while it ends still has its stores.
+    await admin.close();
     await jobs.close();
     await ledger.stop();
     await feed.close();
     await center.close();
     await issuers.close();
     crossApp.close();
-    await admin.close();
     ads.stop();
     distribution.stop();
     witness.stop();

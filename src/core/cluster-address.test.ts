@@ -24,6 +24,7 @@ it.each([
   'redis+cluster://',
   'redis+cluster://one:x',
   'redis+cluster://a,,b',
+  'redis+cluster://:100%@one',
 ])('knows that %s is none', (url) => {
   expect(clusterOf(url)).toBeUndefined();
 });

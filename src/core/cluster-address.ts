@@ -18,17 +18,28 @@ export function clusterOf(url: string): ClusterAddress | undefined {
   if (scheme === undefined || !nodes.every((node) => URL.canParse(node) && new URL(node).hostname !== ''))
     return undefined;
   const separator = login.indexOf(':');
-  const [username, password] =
-    separator < 0 ? ['', login] : [login.slice(0, separator), login.slice(separator + 1)];
+  const [username, password] = (
+    separator < 0 ? ['', login] : [login.slice(0, separator), login.slice(separator + 1)]
+  ).map(decoded);
+  if (username === undefined || password === undefined) return undefined;
   return {
     hosts: nodes.map((node) => {
       const { hostname, port } = new URL(node);
       return { host: hostname.replace(/^\[(.*)\]$/, '$1'), port: port === '' ? DEFAULT_PORT : Number(port) };
     }),
     login: {
-      ...(username === '' ? {} : { username: decodeURIComponent(username) }),
-      ...(password === '' ? {} : { password: decodeURIComponent(password) }),
+      ...(username === '' ? {} : { username }),
+      ...(password === '' ? {} : { password }),
     },
     tls: scheme === 'rediss',
   };
+}
+
+/** Undefined for what no text is written as. */
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }

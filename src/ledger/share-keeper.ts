@@ -138,10 +138,11 @@ export class ShareKeeper {
       ...new Set(asked.flatMap(({ asks, given }) => [...asks.map(({ counter }) => counter), ...given])),
     ];
     if (counters.length === 0) return;
+    const asksOf = asked.map(({ asks }) => new Map(asks.map((ask) => [ask.counter, ask])));
     // The name of each domain is known to all of them from here on: nobody but this round changes a share.
     const states = await this.#each((domain) => book.states(round, domain, counters));
     const plans = counters.flatMap((counter, at) => {
-      const asks = asked.map((one) => one.asks.find((ask) => ask.counter === counter));
+      const asks = asksOf.map((its) => its.get(counter));
       const plan = this.#plan(
         counter,
         asks,
@@ -151,7 +152,7 @@ export class ShareKeeper {
     });
     await this.#move(round, plans);
     for (const [at, counter] of counters.entries()) {
-      const ask = asked.flatMap(({ asks }) => asks).find((one) => one.counter === counter);
+      const ask = asksOf.map((its) => its.get(counter)).find((one) => one !== undefined);
       const used = states.reduce((sum, domain) => sum + (domain[at]?.used ?? 0), 0);
       if (ask?.alerts.some((percent) => used * 100 >= percent * ask.limit)) await book.alert(ask, used);
     }

@@ -71,8 +71,26 @@ local function fail(provider, request, ordinal, pause)
   writeCircuit(provider, circuit)
 end
 
+-- Of a batch there are many rows, and of tenants many circuits: they are gone through once. Settling takes no probes.
+local probes
+local function probesOf(request)
+  if not probes then
+    probes = {}
+    for _, name in ipairs(redis.call('HKEYS', ${key})) do
+      local circuit = readCircuit(name)
+      if not circuit then
+        redis.call('HDEL', ${key}, name)
+      elseif circuit.probe and circuit.lease > 0 then
+        local held = probes[circuit.probe] or {}
+        held[#held + 1] = name
+        probes[circuit.probe] = held
+      end
+    end
+  end
+  return probes[request] or {}
+end
 local function giveBack(provider, request)
-  for _, name in ipairs(redis.call('HKEYS', ${key})) do
+  for _, name in ipairs(probesOf(request)) do
     local circuit = name ~= provider and readCircuit(name)
     if circuit and circuit.probe == request and circuit.lease > 0 then
       circuit.lease = 0

@@ -166,6 +166,24 @@ describe('RedisLedger and circuits', () => {
     expect(await book.circuits()).toMatchObject([{ failures: 4 }]);
   });
 
+  it('are gone through once for a batch, and forgotten where nobody needs them', async () => {
+    const { ledger, domain, sent, book } = installation(100);
+    const { circuits } = ledgerKeys(domain);
+    const names = Array.from({ length: 300 }, (_, index) => `openai@tenant-${index}`);
+    ledger.recordAttempts(names.map((provider, index) => attempt(`r${index}`, { provider })));
+    await sent();
+    const old = { failures: 1, open: 0, length: 0, probe: '', lease: 0, last: '', changed: 1 };
+    await redis.hset(circuits, 'long ago', JSON.stringify(old));
+    await redis.config('RESETSTAT');
+    for (let index = 0; index < 100; index += 1) ledger.settle(sampleSettlement(row(`s${index}`)));
+    await sent();
+    const [, reads = ''] = /cmdstat_hget:calls=(\d+)/.exec(await redis.info('commandstats')) ?? [];
+    expect(Number(reads)).toBeGreaterThan(300);
+    expect(Number(reads)).toBeLessThan(2000);
+    expect(await redis.hexists(circuits, 'long ago')).toBe(0);
+    expect(await book.circuits()).toHaveLength(300);
+  });
+
   it('cost nothing while they are clean, and are not looked at where there are none', async () => {
     const { ledger, domain } = installation();
     ledger.settle(sampleSettlement(row('a')));

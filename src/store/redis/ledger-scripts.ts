@@ -65,7 +65,7 @@ return { id, found, waits, decision.output, decision.found }`;
 function settleSource(clock: string): string {
   const keys = { leases: 'KEYS[3]', reservations: 'KEYS[5]', counters: 'KEYS[6]', alerts: 'KEYS[7]' };
   return `${clock}${CIRCUITS('KEYS[4]')}${LEARN('KEYS[4]', 'ARGV[2]', 'ARGV[3]')}${COUNT(keys, 'ARGV[5]')}${SETTLE_LIMITS}
-if redis.call('GET', KEYS[8]) == ARGV[4] then return { {}, 0 } end
+if tonumber(redis.call('GET', KEYS[8]) or 0) >= tonumber(ARGV[4]) then return { {}, 0 } end
 if redis.call('XLEN', KEYS[1]) + (#ARGV - 5) / 6 > tonumber(ARGV[1]) then return -1 end
 redis.call('SET', KEYS[8], ARGV[4], 'PX', ${BATCH_KEPT_MS})
 local problems = {}
@@ -84,7 +84,8 @@ local function isSettled(kind, id, once)
   if kind == 'attempt' then return once ~= '' and not isFirst(once, ${TRY_KEPT_LEASES} * LEASE) end
   if id == '' then return false end
   redis.call('ZREM', KEYS[3], id)
-  if redis.call('XDEL', KEYS[2], id) == 0 then
+  -- What is no id here (it may be of a limit domain that is gone) is not open here.
+  if redis.pcall('XDEL', KEYS[2], id) ~= 1 then
     return kind == 'recovered' or redis.call('ZSCORE', KEYS[9], id)
   end
   if kind == 'recovered' then isFirst(id, ${RECOVERED_KEPT_MS}) end
@@ -105,14 +106,17 @@ local function settle(kind, json, id, lesson, charges)
   end
 end
 local left = 0
-for index = 6, #ARGV, 6 do
-  local kind, json, id, lesson, charges, once = unpack(ARGV, index, index + 5)
+local function take(kind, json, id, lesson, charges, once)
   if isSettled(kind, id, once) then
     left = left + 1
+  elseif kind == 'withdrawn' then
+    attempt(settleLimits, id, '', true)
   else
     settle(kind == 'recovered' and 'row' or kind, json, id, lesson, charges)
   end
 end
+-- The batch counts as done from here on: what fails must not take the others with it.
+for index = 6, #ARGV, 6 do attempt(take, unpack(ARGV, index, index + 5)) end
 for _, counter in pairs(touched) do attempt(writeSettled, counter) end
 return { problems, left }`;
 }
@@ -127,7 +131,8 @@ redis.call('ZREM', LEASES, '')
 local renewed = 0
 for index = 2, #ARGV do
   local id = ARGV[index]
-  if #redis.call('XRANGE', KEYS[1], id, id) == 1 then
+  -- Whatever is no id here is an error, which has no entries: the others are renewed all the same.
+  if #redis.pcall('XRANGE', KEYS[1], id, id) == 1 then
     redis.call('ZADD', LEASES, now + LEASE, id)
     for name in pairs(heldBy(id) or {}) do outlive(name) end
     renewed = renewed + 1
@@ -182,14 +187,16 @@ export function createLedgerScripts(clock = NOW) {
     /**
      * KEYS: rows, intents, leases, circuits, reservations, counters, alerts, the last batch of this worker, what was
      * settled and may come again. ARGV: most waiting rows, failures that open a circuit, ms for which, number of the
-     * batch, ms of a lease, then in turn kind (row, attempt, recovered), JSON, intent id (or empty), what the circuit of
+     * batch, ms of a lease, then in turn kind (row, attempt, recovered, withdrawn), JSON, intent id (or empty), what the circuit of
      * its provider learns: `VERDICT PAUSE REQUEST ORDINAL PROVIDER` (success, failure or none; ms; ids; name) or nothing,
      * charges (limit-codec.ts) or nothing, and the name under which an attempt counts once, or nothing. Returns why
-     * charges could not be made, in words (no row is held up by that), and how many items were left out; or -1 where
-     * the rows do not fit: then nothing was done. A batch that comes again does nothing.
+     * items or charges failed, in words (no other is held up by that), and how many items were left out; or -1 where
+     * the rows do not fit: then nothing was done. A batch that comes again does nothing, nor does one whose number is
+     * behind that of the last one: it was on its way through a connection that is gone.
      *
      * A row counts whether or not its intent is still open (it may come after its lease), but for one that was
-     * recovered. A recovered row counts where its intent is open, and nowhere else.
+     * recovered. A recovered row counts where its intent is open, and nowhere else. What is withdrawn has no row: its
+     * intent goes, and what it reserved is free.
      *
      * A success counts where its request came after the circuit might be tried again. A row of a request that held
      * a probe and went elsewhere, or tells nothing of the provider, gives the probe back.

@@ -7,6 +7,7 @@ import { RedisIntentBook } from './intent-book.ts';
 import { ledgerKeys } from './ledger-keys.ts';
 import { RedisLedger, type LedgerObserver, type RedisLedgerOptions } from './ledger.ts';
 import { RedisRowQueue } from './row-queue.ts';
+import { rowItem, settleItems } from './settlement-items.ts';
 import { sampleAdmission, sampleIntent, sampleRow, sampleSettlement } from './testing/samples.ts';
 
 const logger = createLogger('test', 'silent');
@@ -108,6 +109,51 @@ describe('RedisLedger', () => {
       ledger.settle(sampleSettlement(sampleRow(String(index)), ''));
     expect(await ledger.close(10_000)).toBe(0);
     expect(await new RedisIntentBook(redis, domain).backlog()).toMatchObject({ rows: 1000 });
+  });
+
+  it('settles and renews all others where one is of a limit domain that is gone', async () => {
+    const domain = freshDomain();
+    const { ledger, seen } = ledgerOf(domain);
+    const [ended, alive] = [await admit(ledger, 'ended'), await admit(ledger, 'alive')];
+    ledger.renew([`${ended}@gone`, alive]);
+    ledger.settle(sampleSettlement(sampleRow('elsewhere'), '1-1@gone'));
+    ledger.settle(sampleSettlement(sampleRow('ended'), ended));
+    expect(await ledger.close(5000)).toBe(0);
+    expect(await new RedisIntentBook(redis, domain).backlog()).toEqual({ intents: 1, rows: 2 });
+    expect(await redis.zrange(ledgerKeys(domain).leases, '0', '-1')).toEqual([alive]);
+    expect(seen.settleFailed).not.toHaveBeenCalled();
+  });
+
+  it('loses nothing of a batch but what fails', async () => {
+    const domain = freshDomain();
+    const { ledger, seen } = ledgerOf(domain);
+    await redis.set(ledgerKeys(domain).circuits, 'no hash');
+    const [first, second] = [await admit(ledger, 'first'), await admit(ledger, 'second')];
+    for (const [name, id] of [
+      ['first', first],
+      ['second', second],
+    ] as const) {
+      const status = { status: 502, errorCode: 'upstream_error' } as const;
+      ledger.settle(sampleSettlement(sampleRow(name, status), id));
+    }
+    expect(await ledger.close(5000)).toBe(0);
+    expect(await new RedisIntentBook(redis, domain).backlog()).toEqual({ intents: 0, rows: 2 });
+    expect(seen.settleFailed).not.toHaveBeenCalled();
+  });
+
+  it('does nothing for a batch that comes behind a later one', async () => {
+    const domain = freshDomain();
+    const keys = ledgerKeys(domain);
+    const send = (number: number, name: string) =>
+      settleItems(redis, [rowItem(sampleSettlement(sampleRow(name)))], {
+        keys,
+        batch: { key: keys.batch('worker'), number },
+        circuits: { failures: 0, openSeconds: 30 },
+        maxWaitingRows: 100,
+        leaseMs: 60_000,
+      });
+    for (const number of [9, 10, 9, 10]) await send(number, String(number));
+    expect(await redis.xlen(keys.rows)).toBe(2);
   });
 
   it('writes no intent beyond the limit, and says so', async () => {

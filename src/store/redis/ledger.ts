@@ -13,7 +13,7 @@ import { ADMIT } from './ledger-scripts.ts';
 import { encodeChecks, holdsOf, ONLY_DOMAIN, readVerdicts, type DomainPlace } from './limit-codec.ts';
 import { LEASE_MS, RedisOutbox, type OutboxObserver } from './outbox.ts';
 import { answeredWithin } from './patience.ts';
-import { attemptItem, rowItem, type CircuitSettings } from './settlement-items.ts';
+import { attemptItem, rowItem, withdrawnItem, type CircuitSettings } from './settlement-items.ts';
 
 /**
  * Why an intent was not written: no answer, an error at once, too many open ones, Redis known to be silent, out of
@@ -87,18 +87,29 @@ export class RedisLedger implements Ledger {
   async admit(request: AdmitRequest): Promise<Admission> {
     if (!this.#mayAsk()) return this.#notAdmitted('skipped');
     const providers = [...new Set(request.providers)];
+    const asked = ADMIT.runBinary(
+      this.#redis,
+      this.#admitKeys(request),
+      this.#admitArguments(request, providers),
+    );
     try {
-      const reply = await answeredWithin(
-        COMMAND_TIMEOUT_MS,
-        ADMIT.runBinary(this.#redis, this.#admitKeys(request), this.#admitArguments(request, providers)),
-      );
+      const reply = await answeredWithin(COMMAND_TIMEOUT_MS, asked);
       this.#timeouts = 0;
       return this.#admission(reply, request, providers);
     } catch (error) {
       const reason = reasonOf(error);
-      if (reason === 'timeout') this.#timeouts += 1;
+      if (reason === 'timeout') {
+        this.#timeouts += 1;
+        void this.#withdraw(asked);
+      }
       return this.#notAdmitted(reason);
     }
+  }
+
+  /** What was admitted too late is known to nobody: what it reserved would be kept from others until its lease is over. */
+  async #withdraw(asked: Promise<unknown>): Promise<void> {
+    const intentId = intentIdOf(await asked.catch(() => undefined));
+    if (intentId !== '') this.#outbox.push(withdrawnItem(intentId));
   }
 
   #admitKeys({ wanted, keep }: AdmitRequest): string[] {
@@ -136,8 +147,8 @@ export class RedisLedger implements Ledger {
   }
 
   #admission(reply: unknown, request: AdmitRequest, providers: readonly string[]): Admission {
-    const [id, found, waits, output, checked]: readonly unknown[] = Array.isArray(reply) ? reply : [];
-    const intentId = Buffer.isBuffer(id) ? id.toString() : '';
+    const [, found, waits, output, checked]: readonly unknown[] = Array.isArray(reply) ? reply : [];
+    const intentId = intentIdOf(reply);
     const verdicts = readVerdicts(checked);
     // A rule that refused has been looked at; where too many are open, none was.
     const full = intentId === '' && verdicts.length === 0;
@@ -190,6 +201,12 @@ export class RedisLedger implements Ledger {
   close(withinMs: number): Promise<number> {
     return this.#outbox.close(withinMs);
   }
+}
+
+/** Of a reply of `admit`; empty where none was written. */
+function intentIdOf(reply: unknown): string {
+  const [id]: readonly unknown[] = Array.isArray(reply) ? reply : [];
+  return Buffer.isBuffer(id) ? id.toString() : '';
 }
 
 /** Errors of a script quote those of the commands in it. */

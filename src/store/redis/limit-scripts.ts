@@ -16,6 +16,8 @@ const GRACE_MS = 60_000;
 /** Counters that are gone are taken out of the index, a few whenever one is put in. */
 const MOST_FORGOTTEN = 4;
 const MOST_ALERTS = 10_000;
+/** As many tokens as nobody asks for, but few enough that they are counted exactly. */
+const MOST_TOKENS = 1e15;
 /** Counters that may wait for the keeper of shares; others ask again. */
 const MOST_ASKS = 1000;
 /** Shares are moved so often, or a little later. */
@@ -208,8 +210,8 @@ end
 local function roomOf(check, asked)
   if check.per == 0 then return asked end
   local left = check.most - check.counter.settled - check.counter.reserved - check.fixed
-  -- Fractions: the quotient may be off by one either way.
-  local tokens = math.floor(left / check.per) + 1
+  -- Fractions: the quotient may be off by one either way. Of larger numbers one less would be the same, for ever.
+  local tokens = math.min(math.floor(left / check.per) + 1, ${MOST_TOKENS})
   while tokens > 0 and math.ceil(check.per * tokens) > left do tokens = tokens - 1 end
   return tokens
 end

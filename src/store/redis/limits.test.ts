@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { TestRedis } from '../../../test/support/redis.ts';
 import type { FailedAttempt } from '../../core/ledger.ts';
-import { NO_AMOUNTS, type LimitCheck, type SettledAmounts } from '../../core/limits.ts';
+import { NANO_USD, NO_AMOUNTS, type LimitCheck, type SettledAmounts } from '../../core/limits.ts';
 import { createLogger } from '../../telemetry/logger.ts';
 import { connectRedis, redisReady } from './connection.ts';
 import { RedisIntentBook } from './intent-book.ts';
@@ -384,6 +384,17 @@ describe('limits in Redis', () => {
     expect(await admit(limits(30 + 18), 80)).toMatchObject({ outputTokens: 16 });
   });
 
+  it('find the room for output where it is more than can be counted', async () => {
+    const { admit } = installation();
+    const limit = 9_000_000 * NANO_USD;
+    const admission = await admit([
+      budget({ limit, onShortfall: 'clamp', fixed: 0, perOutputToken: 0.7 }),
+      sampleCheck({ rule: 'other', counter: 'other', limit, onShortfall: 'clamp', perOutputToken: 1e-300 }),
+    ]);
+    expect(admission.limits.map(({ outcome }) => outcome)).toEqual(['allowed', 'allowed']);
+    expect(admission).not.toHaveProperty('outputTokens');
+  });
+
   it('count only the request where a kept answer spares the upstream', async () => {
     const { ledger, usage, keys } = installation();
     await redis.set(keys.kept('answer'), 'answer');
@@ -468,6 +479,20 @@ describe('without a Redis that writes', () => {
     await redis.config('SET', 'maxmemory', '0');
     await settle(other, { usd: 0 });
     await vi.waitFor(async () => expect(await usage()).toEqual({ budget: [10, 0, 0] }), 10_000);
+  });
+
+  it('takes back what was admitted too late', async () => {
+    const { admit, usage, keys } = installation();
+    await server.signal('SIGSTOP');
+    const admissions = Promise.all([admit([budget()]), admit([budget()])]);
+    try {
+      expect((await admissions).map(({ storeAway }) => storeAway)).toEqual([true, true]);
+    } finally {
+      await server.signal('SIGCONT');
+    }
+    await vi.waitFor(async () => expect(await redis.xlen(keys.intents)).toBe(0), 5000);
+    await vi.waitFor(async () => expect(await usage()).toEqual({}), 5000);
+    expect(await redis.exists(keys.reservations, keys.leases, keys.rows)).toBe(0);
   });
 
   it('knows a replica, and finds its master again', async () => {

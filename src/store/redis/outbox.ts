@@ -160,7 +160,8 @@ export class RedisOutbox {
       leaseMs: this.#leaseMs,
     });
     this.#inFlight = undefined;
-    if (problems.length > 0) logger.error({ reasons: problems.slice(0, 3) }, 'limits could not be charged');
+    if (problems.length > 0)
+      logger.error({ reasons: problems.slice(0, 3) }, 'not all of what has ended could be settled');
     observer.settled(items.length);
   }
 

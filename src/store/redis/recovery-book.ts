@@ -24,13 +24,10 @@ export interface RecoveryBookOptions {
 export class RedisRecoveryBook implements RecoveryBook {
   readonly #options: RecoveryBookOptions;
   readonly #keys: LedgerKeys;
-  readonly #batchKey: string;
-  #batches = 0;
 
   constructor(options: RecoveryBookOptions) {
     this.#options = options;
     this.#keys = ledgerKeys(options.domain ?? 'default');
-    this.#batchKey = this.#keys.batch(randomUUID());
   }
 
   async open(after: string, limit: number): Promise<readonly OpenIntent[]> {
@@ -53,15 +50,16 @@ export class RedisRecoveryBook implements RecoveryBook {
   async #settle(items: readonly OutboxItem[]): Promise<number> {
     if (items.length === 0) return 0;
     const { redis, logger, circuitBreaker, leaseMs } = this.#options;
-    this.#batches += 1;
     const { problems, left } = await settleItems(redis, items, {
       keys: this.#keys,
-      batch: { key: this.#batchKey, number: this.#batches },
+      // None is sent again, and they need not come in their order: who was settled is known by itself.
+      batch: { key: this.#keys.batch(randomUUID()), number: 1 },
       circuits: circuitBreaker(),
       maxWaitingRows: STREAM_LIMITS.rows,
       leaseMs,
     });
-    if (problems.length > 0) logger.error({ reasons: problems.slice(0, 3) }, 'limits could not be charged');
+    if (problems.length > 0)
+      logger.error({ reasons: problems.slice(0, 3) }, 'not all of what has ended could be settled');
     return items.length - left;
   }
 }

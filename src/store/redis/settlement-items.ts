@@ -13,8 +13,11 @@ export interface CircuitSettings {
 
 /** A row or a failed try on its way, as the script SETTLE takes it. */
 export interface OutboxItem {
-  /** `recovered`: a row that counts only where its intent is still open. */
-  readonly kind: 'row' | 'attempt' | 'recovered';
+  /**
+   * `recovered`: a row that counts only where its intent is still open. `withdrawn`: an intent that nobody has
+   * waited for, which is to go without a row.
+   */
+  readonly kind: 'row' | 'attempt' | 'recovered' | 'withdrawn';
   readonly json: string;
   /** Empty: it closes none. */
   readonly intentId: string;
@@ -28,7 +31,7 @@ export interface OutboxItem {
 
 export interface SettleOptions {
   readonly keys: LedgerKeys;
-  /** Key of the settler's last batch, and the number of this one: the same number again does nothing. */
+  /** Key of the settler's last batch, and the number of this one, from 1 up: the same or a lower one again does nothing. */
   readonly batch: { readonly key: string; readonly number: number };
   readonly circuits: CircuitSettings;
   readonly maxWaitingRows: number;
@@ -37,7 +40,7 @@ export interface SettleOptions {
 
 /** What became of a batch. */
 export interface Settled {
-  /** Why charges could not be made, in words. */
+  /** Why items or charges failed, in words. */
   readonly problems: readonly string[];
   /** Items that had been settled before. */
   readonly left: number;
@@ -61,6 +64,11 @@ export function attemptItem({ intentId, holds, amounts, ...attempt }: ChargedAtt
   const charges = encodeCharges(holds, amounts, provider);
   const once = charges === '' ? '' : `${requestId}/${time}`;
   return { kind: 'attempt', json: JSON.stringify(attempt), intentId, lesson, charges, once };
+}
+
+/** Takes an admission back. */
+export function withdrawnItem(intentId: string): OutboxItem {
+  return { kind: 'withdrawn', json: '', intentId, lesson: '', charges: '', once: '' };
 }
 
 /** One call of SETTLE. Rejects where the store is away, or has no room for the rows. */

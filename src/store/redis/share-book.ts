@@ -9,6 +9,8 @@ import { createShareScripts } from './share-scripts.ts';
 
 /** Counters with a share of their own that one round looks at beside those that ask: as many as may ask at once. */
 const PAGE = 1000;
+/** Counters that one script looks at: some milliseconds, in which the store does nothing else. */
+const COUNTERS_AT_ONCE = 500;
 
 const askSchema = z.object({
   limit: z.coerce.number(),
@@ -62,7 +64,11 @@ export class RedisShareBook implements ShareBook {
   }
 
   async states(round: number, domain: number, counters: readonly string[]): Promise<readonly ShareState[]> {
-    const found = await this.#run(this.#scripts.states, round, domain, counters);
+    const found: unknown[] = [];
+    for (let from = 0; from < counters.length; from += COUNTERS_AT_ONCE) {
+      const some = counters.slice(from, from + COUNTERS_AT_ONCE);
+      found.push(...(await this.#run(this.#scripts.states, round, domain, some)));
+    }
     return found.map((one) => {
       const [settled, reserved, entry] = list(one);
       return { used: Number(settled), reserved: Number(reserved), given: readEntry(String(entry)) };
@@ -75,17 +81,13 @@ export class RedisShareBook implements ShareBook {
     how: 'lower' | 'raise',
     changes: readonly ShareChange[],
   ): Promise<readonly number[]> {
-    const args = changes.flatMap(({ counter, limit, base, share, ends, others, atRest }) => [
-      counter,
-      limit,
-      base,
-      share,
-      ends,
-      others,
-      atRest ? 1 : 0,
-    ]);
-    const found = await this.#run(this.#scripts.change, round, domain, [how, this.#domains.length, ...args]);
-    return found.map(Number);
+    const shares: number[] = [];
+    for (let from = 0; from < changes.length; from += COUNTERS_AT_ONCE) {
+      const some = changes.slice(from, from + COUNTERS_AT_ONCE);
+      const args = [how, this.#domains.length, ...some.flatMap(changeArguments)];
+      shares.push(...(await this.#run(this.#scripts.change, round, domain, args)).map(Number));
+    }
+    return shares;
   }
 
   async alert(ask: ShareAsk, used: number): Promise<void> {
@@ -111,6 +113,11 @@ export class RedisShareBook implements ShareBook {
     if (!Array.isArray(reply)) throw new Error('a later round of the shares has begun');
     return reply;
   }
+}
+
+function changeArguments(change: ShareChange): readonly (string | number)[] {
+  const { counter, limit, base, share, ends, others, atRest } = change;
+  return [counter, limit, base, share, ends, others, atRest ? 1 : 0];
 }
 
 function list(value: unknown): readonly unknown[] {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { TestRedis } from '../../../test/support/redis.ts';
 import {
   baseShare,
@@ -508,6 +508,29 @@ describe('shares of limits', () => {
     expect((await all.admit(1, 0, 81, { limit: 200 })).outcome).toBe('refused');
     expect((await all.admit(0, 0, 21, { limit: 200 })).outcome).toBe('refused');
     expect((await all.admit(1, 0, 80, { limit: 200 })).outcome).toBe('allowed');
+  });
+
+  it('are looked at a few hundred at a time', async () => {
+    const calls = vi.spyOn(redis, 'evalsha');
+    const { book } = await installed(2);
+    const keeper = book();
+    const round = (await keeper.begin(1000)) ?? 0;
+    const counters = Array.from({ length: 1200 }, (_, index) => `many-${index}/p${START}`);
+    calls.mockClear();
+    expect(await keeper.states(round, 0, counters)).toHaveLength(1200);
+    const changes = counters.map((counter, index) => ({
+      counter,
+      limit: 10_000,
+      base: 5000,
+      share: 5000 + index,
+      ends: START + 1e9,
+      others: 0,
+      atRest: false,
+    }));
+    const shares = await keeper.change(round, 0, 'raise', changes);
+    expect(shares).toEqual(changes.map(({ share }) => share));
+    expect(calls).toHaveBeenCalledTimes(6);
+    calls.mockRestore();
   });
 
   it('are none of another round once a later one has begun', async () => {
