@@ -1,34 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import type { Snapshot } from '../core/snapshot.ts';
+import { emptySnapshot } from '../core/testing/snapshot.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import type { OrderedResult } from '../xds/ads/ordered-publisher.ts';
 import { Publisher } from './publisher.ts';
 
-function snapshot(version: string): Snapshot {
-  return {
-    version,
-    gateway: {
-      trust: { hops: 0, internalRanges: [] },
-      cors: { allowOrigins: [] },
-      limits: { requestBody: 1, bytesInFlightPerWorker: 1 },
-      timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
-      retries: { attempts: 1, maxRetryAfterSeconds: 1 },
-      circuitBreaker: { failures: 0, openSeconds: 1 },
-      responses: { storeSeconds: 0 },
-      access: { keyRoles: ['developer'] },
-      workflowHeaders: [],
-    },
-    providers: {},
-    models: {},
-    aliases: {},
-    prefixes: [],
-    roles: {},
-    teams: {},
-    identityProviders: {},
-    limits: [],
-    backends: {},
-  };
-}
+const snapshot = (version: string): Snapshot => emptySnapshot({ version });
 
 function setUp(answer: (call: number) => OrderedResult) {
   const log: string[] = [];

@@ -2,33 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { PERMISSIONS } from './access.ts';
 import { BUILT_IN_ROLES, builtInRoles, grants, listHas, membershipOf, permissionsOf } from './roles.ts';
 import type { Snapshot } from './snapshot.ts';
+import { emptySnapshot } from './testing/snapshot.ts';
 
-const EMPTY = {
-  version: 'v',
-  gateway: {
-    trust: { hops: 0, internalRanges: [] },
-    cors: { allowOrigins: [] },
-    limits: { requestBody: 1, bytesInFlightPerWorker: 1 },
-    timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
-    retries: { attempts: 1, maxRetryAfterSeconds: 1 },
-    circuitBreaker: { failures: 0, openSeconds: 1 },
-    responses: { storeSeconds: 0 },
-    access: { keyRoles: [] },
-    workflowHeaders: [],
-  },
-  providers: {},
-  models: {},
-  aliases: {},
-  prefixes: [],
-  teams: {},
-  identityProviders: {},
-  limits: [],
-  backends: {},
-};
-const snapshot: Snapshot = {
-  ...EMPTY,
+const snapshot: Snapshot = emptySnapshot({
+  gateway: { access: { keyRoles: [] } },
   roles: Object.fromEntries(builtInRoles().map((role) => [role.name, role])),
-};
+});
 
 describe('built-in roles', () => {
   it('go from all to reading', () => {

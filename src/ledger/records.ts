@@ -1,34 +1,21 @@
 import { z } from 'zod';
-import type { LimitCharge, LimitHold } from '../core/limits.ts';
+import type { LimitCharge } from '../core/limits.ts';
 import type { FailedAttempt, GatewayLogRow, Intent, RequestContext } from '../core/ledger.ts';
 import { ERROR_STATUS } from '../core/errors.ts';
 import { priceSchema } from '../core/price-schema.ts';
+import { holdSchema, limitUnitSchema, traceSchema } from '../core/record-schemas.ts';
 
 const text = z.string().catch('');
 const amount = z.number().nonnegative().catch(0);
 
-const traceSchema = z.array(z.tuple([z.string(), z.string(), z.string(), z.string(), z.string()])).catch([]);
-
-const unitSchema = z.enum(['requests', 'tokens', 'usd']);
-
-const holdSchema = z.object({
-  rule: z.string(),
-  subject: z.string(),
-  counter: z.string(),
-  unit: unitSchema,
-  limit: z.number(),
-  window: z.number().optional(),
-  ends: z.number().optional(),
-  reserved: z.number(),
-  providers: z.array(z.string()).optional(),
-  alerts: z.array(z.number()).catch([]),
-  shared: z.literal(true).optional(),
-}) satisfies z.ZodType<LimitHold>;
+const traceOrNone = traceSchema.catch([]);
+/** One that another version wrote without thresholds is charged all the same. */
+const holdsOrNone = z.array(holdSchema.extend({ alerts: holdSchema.shape.alerts.catch([]) })).catch([]);
 
 const chargeSchema = z.object({
   rule: z.string(),
   subject: z.string(),
-  unit: unitSchema,
+  unit: limitUnitSchema,
   amount,
 }) satisfies z.ZodType<LimitCharge>;
 const chargesSchema = z.array(chargeSchema).optional().catch(undefined);
@@ -56,8 +43,8 @@ const intentSchema = z.object({
 const contextSchema = intentSchema.extend({
   intentId: text,
   limenMicros: amount,
-  trace: traceSchema,
-  holds: z.array(holdSchema).catch([]),
+  trace: traceOrNone,
+  holds: holdsOrNone,
   multiplier: z.object({ input: z.number(), output: z.number() }).optional().catch(undefined),
   mostOutputTokens: z.number().nonnegative().optional().catch(undefined),
   untoldInput: z.number().nonnegative().optional().catch(undefined),
@@ -120,7 +107,7 @@ const rowSchema: z.ZodType<GatewayLogRow> = z.object({
   limenMicros: amount,
   responseBytes: amount,
   snapshot: text,
-  trace: traceSchema,
+  trace: traceOrNone,
   charges: chargesSchema,
   overrun: z.array(z.string()).optional().catch(undefined),
   cutOffTokens: amount.optional(),

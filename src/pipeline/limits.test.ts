@@ -2,28 +2,11 @@ import { describe, expect, it } from 'vitest';
 import type { Admission, AdmitRequest } from '../core/ledger.ts';
 import type { LimitOutcome, SnapshotLimit } from '../core/limits.ts';
 import type { Snapshot } from '../core/snapshot.ts';
+import { rule } from '../stages/limits/__fixtures__/limits.ts';
 import { Front, jsonOf, model, provider, SNAPSHOT } from './__fixtures__/front.ts';
 
 const CHAT = '/v1/chat/completions';
 const PRICE = { input: 1, output: 2 };
-
-function rule(name: string, more: Partial<SnapshotLimit> = {}): SnapshotLimit {
-  return {
-    name,
-    label: 'user:requests/1m',
-    per: 'user',
-    match: {},
-    unit: 'requests',
-    limit: 10,
-    span: { kind: 'window', name: '1m', milliseconds: 60_000 },
-    mode: 'soft',
-    shadow: false,
-    onShortfall: 'refuse',
-    onStoreAway: 'allow',
-    alerts: [],
-    ...more,
-  };
-}
 
 const BUDGET = rule('budget', {
   label: 'user:usd/day',

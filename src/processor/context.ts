@@ -2,16 +2,10 @@ import { z } from 'zod';
 import { ERROR_STATUS, LimenError, type ErrorCode } from '../core/errors.ts';
 import { ATTEMPT_NAMESPACE, CONTEXT_NAMESPACE } from '../core/gateway-names.ts';
 import type { ConversionNote, RequestContext } from '../core/ledger.ts';
+import { priceSchema } from '../core/price-schema.ts';
+import { holdSchema, traceSchema } from '../core/record-schemas.ts';
 import type { ProcessingRequest } from '../envoy-protocol/messages.ts';
 import { metadataText } from '../envoy-protocol/values.ts';
-
-const tokens = z.number().optional();
-const priceSchema = z.looseObject({
-  input: z.number(),
-  output: z.number(),
-  cachedInput: tokens,
-  cacheWrite: tokens,
-});
 
 const contextSchema = z.object({
   requestId: z.string(),
@@ -58,22 +52,8 @@ const contextSchema = z.object({
     }),
   ),
   limenMicros: z.number(),
-  trace: z.array(z.tuple([z.string(), z.string(), z.string(), z.string(), z.string()])),
-  holds: z.array(
-    z.object({
-      rule: z.string(),
-      subject: z.string(),
-      counter: z.string(),
-      unit: z.enum(['requests', 'tokens', 'usd']),
-      limit: z.number(),
-      window: z.number().optional(),
-      ends: z.number().optional(),
-      reserved: z.number(),
-      providers: z.array(z.string()).optional(),
-      alerts: z.array(z.number()),
-      shared: z.literal(true).optional(),
-    }),
-  ),
+  trace: traceSchema,
+  holds: z.array(holdSchema),
   multiplier: z.object({ input: z.number(), output: z.number() }).optional(),
   mostOutputTokens: z.number().optional(),
   untoldInput: z.number().optional(),

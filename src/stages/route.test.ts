@@ -4,6 +4,7 @@ import { targetAmong, targetOfCluster } from '../core/gateway-names.ts';
 import type { TraceLine } from '../core/trace.ts';
 import type { RequestTarget } from '../core/ledger.ts';
 import type { Snapshot, SnapshotModel, SnapshotProvider } from '../core/snapshot.ts';
+import { emptySnapshot } from '../core/testing/snapshot.ts';
 import {
   pickCluster,
   planRoute,
@@ -66,19 +67,7 @@ const models = {
     { provider: 'b', model: 'n', priority: 1, weight: 1 },
   ]),
 };
-const snapshot: Snapshot = {
-  version: 'v',
-  gateway: {
-    trust: { hops: 0, internalRanges: [] },
-    cors: { allowOrigins: [] },
-    limits: { requestBody: 1, bytesInFlightPerWorker: 1 },
-    timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
-    retries: { attempts: 3, maxRetryAfterSeconds: 10 },
-    circuitBreaker: { failures: 5, openSeconds: 30 },
-    responses: { storeSeconds: 0 },
-    access: { keyRoles: ['developer'] },
-    workflowHeaders: [],
-  },
+const snapshot: Snapshot = emptySnapshot({
   providers: {
     a: provider('a', 'openai'),
     b: provider('b', 'openai'),
@@ -88,12 +77,7 @@ const snapshot: Snapshot = {
   models,
   aliases: { alias: 'plain', 'gpt-own': 'plain' },
   prefixes: [{ prefix: 'gpt-', provider: 'a' }],
-  roles: {},
-  teams: {},
-  identityProviders: {},
-  limits: [],
-  backends: {},
-};
+});
 
 /** Of no tenant. */
 const NOBODY = { user: 'ada' };

@@ -1,32 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { DirectoryEntry, VirtualKey } from '../../core/access.ts';
 import type { Snapshot } from '../../core/snapshot.ts';
+import { emptySnapshot } from '../../core/testing/snapshot.ts';
 
 /** A snapshot with a name for a version and nothing in it. */
 export function snapshotNamed(version: string): Snapshot {
-  return {
-    version,
-    gateway: {
-      trust: { hops: 0, internalRanges: [] },
-      cors: { allowOrigins: [] },
-      limits: { requestBody: 1, bytesInFlightPerWorker: 1 },
-      timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
-      retries: { attempts: 1, maxRetryAfterSeconds: 0 },
-      circuitBreaker: { failures: 0, openSeconds: 1 },
-      responses: { storeSeconds: 0 },
-      access: { keyRoles: ['developer'] },
-      workflowHeaders: [],
-    },
-    providers: {},
-    models: {},
-    aliases: {},
-    prefixes: [],
-    roles: {},
-    teams: {},
-    identityProviders: {},
-    limits: [],
-    backends: {},
-  };
+  return emptySnapshot({ version });
 }
 
 /** Hash of the key with this number. */

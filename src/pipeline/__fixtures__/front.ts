@@ -5,6 +5,7 @@ import { LimenError } from '../../core/errors.ts';
 import { builtInRoles } from '../../core/roles.ts';
 import type { Admission, AdmitRequest } from '../../core/ledger.ts';
 import type { Snapshot, SnapshotModel, SnapshotProvider, VirtualKey } from '../../core/snapshot.ts';
+import { emptySnapshot } from '../../core/testing/snapshot.ts';
 import type { VerifiedToken } from '../../core/verified-token.ts';
 import type { RequestHead } from '../answer.ts';
 import { FrontPipeline } from '../front.ts';
@@ -14,7 +15,9 @@ const KEY_HASH = createHash('sha256').update('tw-key').digest('hex');
 export function provider(name: string, more: Partial<SnapshotProvider> = {}): SnapshotProvider {
   return {
     name,
-    resource: name, identityHeaders: false, subjectAsUser: false,
+    resource: name,
+    identityHeaders: false,
+    subjectAsUser: false,
     type: name,
     scheme: 'https',
     host: `${name}.example`,
@@ -34,16 +37,11 @@ export function model(name: string, providers: string[], more: Partial<SnapshotM
   return { name, targets, usageChunk: 'hide', failoverOn: 'responseHeaders', losses: 'report', ...more };
 }
 
-export const SNAPSHOT: Snapshot = {
-  version: 'v',
+export const SNAPSHOT: Snapshot = emptySnapshot({
   gateway: {
-    trust: { hops: 0, internalRanges: [] },
-    cors: { allowOrigins: [] },
     limits: { requestBody: 100_000, bytesInFlightPerWorker: 400_000 },
-    timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
     retries: { attempts: 2, maxRetryAfterSeconds: 1 },
     circuitBreaker: { failures: 5, openSeconds: 30 },
-    responses: { storeSeconds: 0 }, access: { keyRoles: ['developer'] }, workflowHeaders: [],
   },
   providers: {
     openai: provider('openai', { basePath: '/v1' }),
@@ -58,8 +56,8 @@ export const SNAPSHOT: Snapshot = {
     cached: model('cached', ['openai'], { cache: { ttlSeconds: 60, scope: 'user' } }),
   },
   aliases: { quick: 'fast' },
-  prefixes: [], roles: Object.fromEntries(builtInRoles().map((role) => [role.name, role])), teams: {}, identityProviders: {}, limits: [], backends: {},
-};
+  roles: Object.fromEntries(builtInRoles().map((role) => [role.name, role])),
+});
 
 /** A front pipeline over a ledger that remembers what it was asked, and answers as it is told. */
 export class Front {

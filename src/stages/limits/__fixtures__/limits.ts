@@ -1,6 +1,7 @@
 import type { SnapshotLimit } from '../../../core/limits.ts';
 import type { Principal } from '../../../core/principal.ts';
 import type { Snapshot } from '../../../core/snapshot.ts';
+import { emptySnapshot } from '../../../core/testing/snapshot.ts';
 import type { LimitedRequest } from '../rules.ts';
 
 export function rule(name: string, more: Partial<SnapshotLimit> = {}): SnapshotLimit {
@@ -50,27 +51,5 @@ export function request(more: Partial<LimitedRequest> = {}): LimitedRequest {
 }
 
 export function snapshotOf(limits: readonly SnapshotLimit[]): Snapshot {
-  return {
-    version: 'v',
-    gateway: {
-      trust: { hops: 0, internalRanges: [] },
-      cors: { allowOrigins: [] },
-      limits: { requestBody: 100_000, bytesInFlightPerWorker: 400_000 },
-      timeouts: { requestSeconds: 1, perTrySeconds: 1, streamIdleSeconds: 1, uploadIdleSeconds: 1 },
-      retries: { attempts: 2, maxRetryAfterSeconds: 1 },
-      circuitBreaker: { failures: 5, openSeconds: 30 },
-      responses: { storeSeconds: 0 },
-      access: { keyRoles: ['developer'] },
-      workflowHeaders: [],
-    },
-    providers: {},
-    models: {},
-    aliases: {},
-    prefixes: [],
-    roles: {},
-    teams: {},
-    identityProviders: {},
-    limits,
-    backends: {},
-  };
+  return emptySnapshot({ limits });
 }
