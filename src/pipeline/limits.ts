@@ -178,6 +178,7 @@ export function largestOutput(
   if (operation.format === undefined) return 0;
   const { maxOutputTokens, candidateCount, topLevel } = inspection;
   const isRead =
+    maxOutputTokens === undefined ||
     operation.wire !== 'chat' ||
     chatMembers(targets, inspection).size <= 1 ||
     hasLimit(body, topLevel, COMMON_CHAT_MEMBER);
