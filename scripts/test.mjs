@@ -7,15 +7,15 @@
  *   npm test -- --only unit src/up   the rest goes to the test runner as a filter
  */
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { parseArgs } from 'node:util';
+import { join, relative } from 'node:path';
+import { parseArgs, stripVTControlCharacters } from 'node:util';
 import { exitWith, seconds, SetupError } from './bootstrap/progress.mjs';
 import { ensurePythonClients } from './bootstrap/python.mjs';
 import { runTool } from './bootstrap/tool.mjs';
 import { prepare, root } from './bootstrap.mjs';
 
 /** @typedef {{ node: string, filters: string[] }} Context */
-/** @typedef {{ ok: boolean, passed?: number, failed?: number, why?: string }} Outcome */
+/** @typedef {{ ok: boolean, passed?: number, failed?: number, why?: string, failures?: string[] }} Outcome */
 
 /** @param {Context} context @param {string} tool @param {string[]} args @returns {Promise<Outcome>} */
 async function check({ node }, tool, args) {
@@ -59,6 +59,47 @@ async function lockfile() {
 }
 
 /**
+ * What is read of vitest's report.
+ *
+ * @typedef {{
+ *   numPassedTests: number, numFailedTests: number, numPendingTests: number, numTodoTests: number,
+ *   testResults: {
+ *     name: string, status: string, message: string,
+ *     assertionResults: { fullName: string, status: string, failureMessages: string[] | null }[]
+ *   }[]
+ * }} Report
+ */
+
+/** Lines of a failure that are shown where all are shown together. */
+const FAILURE_LINES = 12;
+/** vitest reports the error of a describe's hook to the console alone. */
+const NO_MESSAGE = 'What its tests need could not be set up: the reason stands above, beside the file.';
+
+/**
+ * What failed and why, each a few lines. A file fails by itself where what all its tests need could not be set up.
+ *
+ * @param {Report} report
+ */
+function failuresOf({ testResults }) {
+  return testResults.flatMap(({ name, status, message, assertionResults }) => {
+    const file = relative(root, name);
+    const failed = assertionResults.filter((test) => test.status === 'failed');
+    if (failed.length === 0) return status === 'failed' ? [failure(file, message || NO_MESSAGE)] : [];
+    return failed.map(({ fullName, failureMessages }) =>
+      failure(`${file}: ${fullName.trim()}`, failureMessages?.join('\n') ?? ''),
+    );
+  });
+}
+
+/** @param {string} title @param {string} message */
+function failure(title, message) {
+  const lines = stripVTControlCharacters(message)
+    .split('\n')
+    .filter((line) => !line.includes('node_modules'));
+  return [title, ...lines.slice(0, FAILURE_LINES).map((line) => `    ${line}`)].join('\n');
+}
+
+/**
  * One project of vitest. In CI a skipped test is a failure.
  * @param {string} project
  */
@@ -78,14 +119,18 @@ function suite(project) {
     ];
     const { code } = await runTool(node, 'vitest', [...args, ...filters], { env });
     if (!existsSync(report)) return { ok: false, why: 'the test runner wrote no report' };
-    /** @type {{ numPassedTests: number, numFailedTests: number, numPendingTests: number, numTodoTests: number }} */
+    /** @type {Report} */
     const result = JSON.parse(readFileSync(report, 'utf8'));
     const skipped = result.numPendingTests + result.numTodoTests;
-    const counts = { passed: result.numPassedTests, failed: result.numFailedTests };
+    const counts = {
+      passed: result.numPassedTests,
+      failed: result.numFailedTests,
+      failures: failuresOf(result),
+    };
     if (skipped > 0 && process.env['CI'] && filters.length === 0) {
       return {
+        ...counts,
         ok: false,
-        passed: counts.passed,
         failed: counts.failed + skipped,
         why: `${skipped} skipped, which counts as failed in CI`,
       };
@@ -153,6 +198,10 @@ async function main() {
     );
   }
   process.stdout.write('\n');
+  // Once more together, for whoever has only the end of a long log.
+  for (const { title, outcome } of results) {
+    for (const text of outcome.failures ?? []) process.stdout.write(`✗ ${title}: ${text}\n\n`);
+  }
   const width = Math.max(...results.map(({ title }) => title.length));
   let passed = 0;
   let failed = 0;

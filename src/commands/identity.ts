@@ -143,7 +143,7 @@ export function startJobs({ identity, declaredKeys, postgresUrl, limits, metrics
   ];
   const runner = new JobRunner({
     jobs,
-    leads: () => leadership.leads,
+    term: () => leadership.term,
     observer: metrics,
     logger,
     now: Date.now,

@@ -210,7 +210,7 @@ describe('alerts of limits', () => {
 describe('the runner', () => {
   it('does a job when its time has come, never twice at once, and goes on after a failure', async () => {
     let now = 0;
-    let leads = false;
+    const leadership: { term?: number } = {};
     let ends = Promise.withResolvers<number>();
     let runs = 0;
     const failed = vi.fn<(job: string) => void>();
@@ -226,14 +226,14 @@ describe('the runner', () => {
           },
         },
       ],
-      leads: () => leads,
+      term: () => leadership.term,
       observer: { jobSucceeded: succeeded, jobFailed: failed },
       logger: { info: () => undefined, error: () => undefined },
       now: () => now,
     });
     runner.look();
     expect(runs).toBe(0);
-    leads = true;
+    leadership.term = 1;
     runner.look();
     now = 5000;
     runner.look();
@@ -253,6 +253,44 @@ describe('the runner', () => {
     expect(runs).toBe(3);
     await runner.close();
   });
+
+  it('does them anew when it leads again, however short it did not', async () => {
+    let term: number | undefined = 1;
+    const run = vi.fn<Job['run']>(() => Promise.resolve(0));
+    const runner = new JobRunner({
+      jobs: [{ name: 'drill', everyMs: 3_600_000, run }],
+      term: () => term,
+      observer: { jobSucceeded: () => undefined, jobFailed: () => undefined },
+      logger: { info: () => undefined, error: () => undefined },
+      now: () => 0,
+    });
+    for (term of [1, 1, 2, 2, undefined, 3]) {
+      runner.look();
+      await new Promise(setImmediate);
+    }
+    expect(run).toHaveBeenCalledTimes(3);
+    await runner.close();
+  });
+
+  it('tries a job that failed again after a minute, though its time were far', async () => {
+    let now = 0;
+    const run = vi.fn<Job['run']>(() => Promise.reject(new Error('no')));
+    const runner = new JobRunner({
+      jobs: [{ name: 'drill', everyMs: 3_600_000, run }],
+      term: () => 1,
+      observer: { jobSucceeded: () => undefined, jobFailed: () => undefined },
+      logger: { info: () => undefined, error: () => undefined },
+      now: () => now,
+    });
+    const calls: number[] = [];
+    for (now of [0, 59_999, 60_000, 119_999, 120_000]) {
+      runner.look();
+      await new Promise(setImmediate);
+      calls.push(run.mock.calls.length);
+    }
+    expect(calls).toEqual([1, 1, 2, 2, 3]);
+    await runner.close();
+  });
 });
 
 describe('the time of a job', () => {
@@ -261,7 +299,7 @@ describe('the time of a job', () => {
     const run = vi.fn<Job['run']>(() => Promise.resolve(0));
     const runner = new JobRunner({
       jobs: [{ name: 'drill', everyMs: 1000, run, ...job }],
-      leads: () => true,
+      term: () => 1,
       observer: { jobSucceeded: () => undefined, jobFailed: () => undefined },
       logger: { info: () => undefined, error: () => undefined },
       now: () => clock.now,
@@ -341,17 +379,23 @@ describe('leadership', () => {
       onError: (error) => errors.push(error),
       askMs: 50,
     });
-    await vi.waitFor(() => expect(leadership.leads).toBe(true), { timeout: 10_000 });
+    await vi.waitFor(() => expect(leadership.term).toBe(1), { timeout: 10_000 });
     const rival = competeForLeadership({ url, lock: LOCK, onError: () => undefined, askMs: 20 });
     await connection.database.execute(
       sql`select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and granted and objid = ${LOCK}`,
     );
-    await vi.waitFor(() => expect(leadership.leads !== rival.leads && errors.length > 0).toBe(true), {
-      timeout: 10_000,
-    });
+    await vi.waitFor(
+      () =>
+        expect((leadership.term === undefined) !== (rival.term === undefined) && errors.length > 0).toBe(
+          true,
+        ),
+      {
+        timeout: 10_000,
+      },
+    );
     await leadership.close();
-    await vi.waitFor(() => expect(rival.leads).toBe(true), { timeout: 10_000 });
+    await vi.waitFor(() => expect(rival.term).toBeDefined(), { timeout: 10_000 });
     await rival.close();
-    expect(rival.leads).toBe(false);
+    expect(rival.term).toBeUndefined();
   });
 });

@@ -21,7 +21,7 @@ const runner = new JobRunner({
       },
     },
   ],
-  leads: () => leadership.leads,
+  term: () => leadership.term,
   observer: { jobSucceeded: () => undefined, jobFailed: () => undefined },
   logger: { info: () => undefined, error: () => undefined },
   now: Date.now,

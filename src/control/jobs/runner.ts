@@ -17,8 +17,8 @@ export interface Job {
 
 export interface JobRunnerOptions {
   readonly jobs: readonly Job[];
-  /** Whether this control plane is the one that does them. */
-  readonly leads: () => boolean;
+  /** Another number each time that this control plane becomes the one that does them; undefined while it is not. */
+  readonly term: () => number | undefined;
   readonly observer: {
     /** @param at Unix time in milliseconds */
     jobSucceeded(job: string, at: number): void;
@@ -32,6 +32,8 @@ export interface JobRunnerOptions {
 /** How often it is looked whether a job's time has come. */
 const LOOK_MS = 1000;
 const JITTER = 0.1;
+/** A job that failed is tried again after so long, or sooner where its time comes sooner. */
+const RETRY_MS = 60_000;
 
 /** Does jobs when their time has come, each never twice at once. */
 export class JobRunner {
@@ -39,6 +41,7 @@ export class JobRunner {
   readonly #due = new Map<string, number>();
   readonly #running = new Map<string, Promise<void>>();
   readonly #timer: NodeJS.Timeout;
+  #term: number | undefined;
 
   constructor(options: JobRunnerOptions) {
     this.#options = options;
@@ -48,11 +51,12 @@ export class JobRunner {
 
   /** Starts what is due: almost everything, where this control plane has just begun to lead. */
   look(): void {
-    const { jobs, leads, now } = this.#options;
-    if (!leads()) {
-      this.#due.clear();
-      return;
-    }
+    const { jobs, now } = this.#options;
+    const term = this.#options.term();
+    // Leadership may have been lost and won again since the last look.
+    if (term !== this.#term) this.#due.clear();
+    this.#term = term;
+    if (term === undefined) return;
     for (const job of jobs) {
       if (!this.#due.has(job.name)) this.#due.set(job.name, now() + (job.firstAfterMs ?? 0));
       if (this.#running.has(job.name) || !this.#isDue(job)) continue;
@@ -83,6 +87,8 @@ export class JobRunner {
     } catch (error) {
       observer.jobFailed(job.name);
       logger.error({ error, job: job.name }, 'a background job failed');
+      const due = this.#due.get(job.name);
+      if (due !== undefined) this.#due.set(job.name, Math.min(due, now() + RETRY_MS));
     } finally {
       this.#running.delete(job.name);
     }

@@ -12,8 +12,11 @@ export interface LeadershipOptions {
 
 /** At most one of all control planes on a database leads. */
 export interface Leadership {
-  /** As far as it knows: one that has lost its network learns of it within `askMs` and the time of a query. */
-  readonly leads: boolean;
+  /**
+   * Which time it leads, counted from 1, or undefined while it does not. As far as it knows: one that has lost its
+   * network learns of it within `askMs` and the time of a query.
+   */
+  readonly term: number | undefined;
   /** Gives the lock back. */
   close(): Promise<void>;
 }
@@ -30,6 +33,7 @@ export function competeForLeadership(options: LeadershipOptions): Leadership {
   const { url, lock, onError, askMs = ASK_MS } = options;
   let client: pg.Client | undefined;
   let leads = false;
+  let terms = 0;
   let closed = false;
   let timer: NodeJS.Timeout | undefined;
 
@@ -66,7 +70,10 @@ export function competeForLeadership(options: LeadershipOptions): Leadership {
         leads ? 'select true as leads' : 'select pg_try_advisory_lock($1) as leads',
         leads ? [] : [lock],
       );
-      if (client === asked) leads = rows[0]?.leads === true;
+      if (client !== asked) return;
+      const won = rows[0]?.leads === true;
+      if (won && !leads) terms += 1;
+      leads = won;
     } catch (error) {
       if (client === undefined) onError(error);
       else await lose(client, error);
@@ -84,8 +91,8 @@ export function competeForLeadership(options: LeadershipOptions): Leadership {
 
   let work = askAndAgain();
   return {
-    get leads() {
-      return leads;
+    get term() {
+      return leads ? terms : undefined;
     },
     async close() {
       closed = true;

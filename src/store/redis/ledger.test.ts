@@ -229,6 +229,19 @@ describe('RedisLedger', () => {
   });
 });
 
+describe('a stall of Redis', () => {
+  it('is one timeout, however many requests waited in it', async () => {
+    const impatient = await connect(100);
+    const { ledger, seen } = ledgerOf(freshDomain(), { redis: impatient });
+    await server.signal('SIGSTOP');
+    await Promise.all(Array.from({ length: 20 }, () => admit(ledger, 'a')));
+    const waiting = Array.from({ length: 3 }, () => admit(ledger, 'b'));
+    await server.signal('SIGCONT');
+    expect(await Promise.all(waiting)).not.toContain('');
+    expect(new Set(seen.admitFailed.mock.calls.flat())).toEqual(new Set(['timeout']));
+  });
+});
+
 describe('RedisIntentBook', () => {
   it('finds what lapsed, leaves what was renewed or settled, and closes each intent once', async () => {
     const domain = freshDomain();

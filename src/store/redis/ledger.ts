@@ -45,7 +45,10 @@ export interface RedisLedgerOptions {
   readonly maxWaitingRows?: number;
 }
 
-/** After this many timeouts in a row no intent waits for Redis until it answers again … */
+/**
+ * After this many timeouts in a row no intent waits for Redis until it answers again. Those that were asked before the
+ * last one was counted count with it: a stall of the machine is one, however many requests waited in it …
+ */
 const TIMEOUTS_UNTIL_SKIPPED = 3;
 /** … but for one each so often, which finds out. */
 const ASK_AGAIN_MS = 1000;
@@ -66,6 +69,7 @@ export class RedisLedger implements Ledger {
   readonly #outbox: RedisOutbox;
 
   #timeouts = 0;
+  #lastTimeoutAt = Number.NEGATIVE_INFINITY;
   #askAgainAt = 0;
 
   constructor(options: RedisLedgerOptions) {
@@ -87,6 +91,7 @@ export class RedisLedger implements Ledger {
   async admit(request: AdmitRequest): Promise<Admission> {
     if (!this.#mayAsk()) return this.#notAdmitted('skipped');
     const providers = [...new Set(request.providers)];
+    const askedAt = performance.now();
     const asked = ADMIT.runBinary(
       this.#redis,
       this.#admitKeys(request),
@@ -99,7 +104,7 @@ export class RedisLedger implements Ledger {
     } catch (error) {
       const reason = reasonOf(error);
       if (reason === 'timeout') {
-        this.#timeouts += 1;
+        this.#countTimeout(askedAt);
         void this.#withdraw(asked);
       }
       return this.#notAdmitted(reason);
@@ -163,6 +168,12 @@ export class RedisLedger implements Ledger {
       ...(cut ? { outputTokens: Number(output) } : {}),
       ...(Buffer.isBuffer(found) ? { found } : {}),
     };
+  }
+
+  #countTimeout(askedAt: number): void {
+    if (askedAt < this.#lastTimeoutAt) return;
+    this.#timeouts += 1;
+    this.#lastTimeoutAt = performance.now();
   }
 
   /** A stopped Redis answers nothing and refuses nothing: do not make every request wait for it. */
