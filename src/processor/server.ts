@@ -1,4 +1,5 @@
 import { chmodSync, rmSync } from 'node:fs';
+import { setDefaultHighWaterMark } from 'node:stream';
 import type {
   Metadata,
   Server,
@@ -29,9 +30,9 @@ const HEALTH_PATH = '/grpc.health.v1.Health/Check';
 /** grpc.health.v1.HealthCheckResponse, status SERVING and NOT_SERVING. */
 const SERVING = Buffer.from([0x08, 1]);
 const NOT_SERVING = Buffer.from([0x08, 2]);
-/** Envoy's connection-level window towards a worker; small ones slow large bodies. */
-const FLOW_CONTROL_WINDOW_BYTES = 4_194_304;
 const MESSAGE_MARGIN_BYTES = 1_048_576;
+/** Messages of an exchange that are read while one is worked on. */
+const MESSAGES_AHEAD = 1;
 /** Two health checks of a second each: by then Envoy knows that this worker drains, or is gone itself. */
 const NOTICE_MS = 2500;
 
@@ -81,10 +82,12 @@ export class ProcessorServer {
 
   constructor(options: ProcessorServerOptions) {
     this.#options = options;
+    // Calls of grpc-js are streams of messages, of which Node reads 16 ahead unless told otherwise for all streams of
+    // objects in the process: of messages of megabytes that is too much.
+    setDefaultHighWaterMark(true, MESSAGES_AHEAD);
     this.#server = new grpc.Server({
       'grpc.max_receive_message_length': options.maxMessageBytes + MESSAGE_MARGIN_BYTES,
       'grpc.max_send_message_length': -1,
-      'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
     });
     this.#add(service(EXTERNAL_PROCESSOR_PATH, true, true), (call: RawCall) => this.#process(call));
     this.#add(

@@ -7,6 +7,8 @@ import { createUnwrapper, type Unwrapper } from './unwrap.ts';
 
 const EVENT_END = Buffer.from('\n\n');
 const BLANK_LINE = /(?:\n|\r\n?){2}$/;
+/** A blank line is no longer, with the end of the line before it. */
+const TAIL_LENGTH = 4;
 
 /**
  * An answer in the client's own format: it passes byte for byte (every candidate, every unknown field), but for a
@@ -20,8 +22,8 @@ export class PassingTransform extends Transform {
   readonly #unwrapper: Unwrapper | undefined;
   #unreadable = false;
   #broken = false;
-  /** What was passed last: whether it ended an event matters only where the gateway has to add one. */
-  #last: Buffer = EVENT_END;
+  /** The end of what was passed: whether that was the end of an event matters only where the gateway has to add one. */
+  #tail = EVENT_END.toString('latin1');
 
   constructor(options: ResponseTransformOptions, api: ProviderApi) {
     const wrapped = options.stream && api.framing !== 'sse';
@@ -64,8 +66,7 @@ export class PassingTransform extends Transform {
     this.#broken = true;
     const event = this.streamError(error);
     // An event that was cut off must not swallow the error.
-    const isBetweenEvents = BLANK_LINE.test(this.#last.toString('latin1', this.#last.length - 4));
-    if (isBetweenEvents || this.context.framing !== 'sse') return event;
+    if (BLANK_LINE.test(this.#tail) || this.context.framing !== 'sse') return event;
     return Buffer.concat([EVENT_END, event]);
   }
 
@@ -73,7 +74,8 @@ export class PassingTransform extends Transform {
     this.#reader?.push(bytes);
     this.#read((decoder) => decoder.push(bytes));
     const passed = this.#strip === undefined ? bytes : this.#strip.push(bytes);
-    if (passed.length > 0) this.#last = passed;
+    const end = passed.toString('latin1', Math.max(0, passed.length - TAIL_LENGTH));
+    this.#tail = (this.#tail + end).slice(-TAIL_LENGTH);
     return passed;
   }
 

@@ -20,6 +20,8 @@ const RETRY_BUDGET_PERCENT = 20;
 const LEAST_RETRY_CONCURRENCY = 10;
 /** Room for headers and framing beside the largest body. */
 const BUFFER_MARGIN_BYTES = 1_048_576;
+/** What Envoy takes from a provider at once, however much lies in the socket: a message to a worker is no larger. */
+const PROVIDER_BUFFER_BYTES = 1_048_576;
 /** What a worker may send ahead for one answer, and for all on a connection. */
 const PROCESSOR_STREAM_WINDOW_BYTES = 1_048_576;
 const PROCESSOR_CONNECTION_WINDOW_BYTES = 16_777_216;
@@ -186,7 +188,7 @@ function providerCluster(
     type: isIP(provider.host) === 0 ? 'LOGICAL_DNS' : 'STATIC',
     ...(isIP(provider.host) === 0 ? { dns_lookup_family: 'ALL' } : {}),
     connect_timeout: duration(provider.connectTimeoutSeconds),
-    per_connection_buffer_limit_bytes: bufferBytes(options.gateway),
+    per_connection_buffer_limit_bytes: PROVIDER_BUFFER_BYTES,
     common_lb_config: { healthy_panic_threshold: { value: 0 } },
     circuit_breakers: circuitBreakers(),
     load_assignment: {
