@@ -55,6 +55,9 @@ const LONGEST_BACKOFF_MS = 5_000;
 /** A child that ran this long has recovered: its next crash starts the backoff anew. */
 const HEALTHY_AFTER_MS = 10_000;
 const PROBE_INTERVAL_MS = 20;
+/** A child that takes long is asked less and less often: for Postgres each question is a process of its own. */
+const PROBE_INTERVAL_GROWTH = 1.1;
+const LONGEST_PROBE_INTERVAL_MS = 250;
 const KEPT_LINES = 12;
 const LAST_WORDS_MS = 200;
 
@@ -218,9 +221,11 @@ export class Child {
       });
       return;
     }
+    let interval = PROBE_INTERVAL_MS;
     while (!lost.aborted && this.state === 'starting') {
       if (await ready()) return becomeReady();
-      await sleep(PROBE_INTERVAL_MS, undefined, { signal: lost }).catch(() => undefined);
+      await sleep(interval, undefined, { signal: lost }).catch(() => undefined);
+      interval = Math.min(interval * PROBE_INTERVAL_GROWTH, LONGEST_PROBE_INTERVAL_MS);
     }
   }
 
