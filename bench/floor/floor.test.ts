@@ -74,10 +74,10 @@ test('carries bodies of every size through Envoy unchanged, and outlives Node’
   const result = await runLoad({
     url,
     connections: 16,
-    durationMs: 15_000,
+    durationMs: 60_000,
     maxRequests: 1500,
     request: () => request,
   });
   expect(failedRequests(result)).toBe(0);
   expect(result.completed).toBe(1500);
-});
+}, 90_000);

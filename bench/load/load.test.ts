@@ -145,7 +145,7 @@ describe('runLoad', () => {
 
   test('tells the first byte of a stream from its end, and checks the ending', async () => {
     upstream = await startUpstream();
-    upstream.always(openai.answer({ text: ['a', 'b', 'c', 'd'] }, { paceMs: 10 }));
+    upstream.always(openai.answer({ text: ['a', 'b', 'c', 'd'] }, { paceMs: 30 }));
     const { result } = await load(true, { endMarker: '[DONE]', maxRequests: 8 });
     expect(result.completed).toBe(8);
     expect(result.latencyMs.p50 - result.firstByteMs.p50).toBeGreaterThan(30);
@@ -163,7 +163,7 @@ describe('runLoad', () => {
       silent(),
       openai.answer({ text: ['after all'] }),
     );
-    const { result, problems } = await load(true, { connections: 1, maxRequests: 5, timeoutMs: 50 });
+    const { result, problems } = await load(true, { connections: 1, maxRequests: 5, timeoutMs: 2500 });
     expect(result).toMatchObject({
       started: 5,
       completed: 1,

@@ -245,9 +245,9 @@ describe('requests', () => {
   it('work again when the database is back', async () => {
     await server.crash();
     await expect
-      .poll(async () => (await admin.call('GET', '/api/v1/keys')).status, { timeout: 20_000 })
+      .poll(async () => (await admin.call('GET', '/api/v1/keys')).status, { timeout: 40_000 })
       .toBe(200);
-  }, 30_000);
+  }, 90_000);
 });
 
 /** A server whose every service fails the same way. */

@@ -47,8 +47,17 @@ beforeAll(async () => {
   };
 });
 
+/** More patient than a gateway is: a stall of the machine is not what these tests are about. */
+function connect() {
+  return connectRedis({
+    url: redis.url,
+    logger: createLogger('test', 'silent'),
+    commandTimeoutMs: 10_000,
+  });
+}
+
 beforeEach(async () => {
-  const connection = connectRedis({ url: redis.url, logger: createLogger('test', 'silent') });
+  const connection = connect();
   await expect.poll(() => connection.status).toBe('ready');
   closeRedis = () => connection.disconnect();
   admin = await startAdmin(await postgres.createDatabase(), {
@@ -323,7 +332,7 @@ describe('sessions', () => {
   it('stores nothing that could be used', async () => {
     const key = adminKey('ada', 'viewer');
     const { cookie } = await signIn(key);
-    const connection = connectRedis({ url: redis.url, logger: createLogger('test', 'silent') });
+    const connection = connect();
     await expect.poll(() => connection.status).toBe('ready');
     const names = await connection.keys('limen:session:*');
     const values = await Promise.all(names.map((name) => connection.get(name)));
@@ -356,7 +365,7 @@ describe('sessions', () => {
 
   it('lasts while it is used, and no longer than an hour without', async () => {
     await signIn(admin.token);
-    const connection = connectRedis({ url: redis.url, logger: createLogger('test', 'silent') });
+    const connection = connect();
     await expect.poll(() => connection.status).toBe('ready');
     const names = await connection.keys('limen:session:*');
     const lives = await Promise.all(names.map((name) => connection.pttl(name)));
@@ -376,7 +385,7 @@ describe('sessions', () => {
   });
 
   it('are bound to the address that they began at', async () => {
-    const connection = connectRedis({ url: redis.url, logger: createLogger('test', 'silent') });
+    const connection = connect();
     await expect.poll(() => connection.status).toBe('ready');
     const sessions = new Sessions(new RedisSessionBook(connection), Date.now);
     const { id } = await sessions.create('a credential', '192.0.2.1');

@@ -7,6 +7,7 @@ import { RedisIntentBook } from '../store/redis/intent-book.ts';
 import { RedisLimitBook } from '../store/redis/limit-book.ts';
 import { RedisRecoveryBook, type RecoveryBookOptions } from '../store/redis/recovery-book.ts';
 import { RedisShareBook } from '../store/redis/share-book.ts';
+import { onceAMinute } from '../telemetry/once-a-minute.ts';
 
 export interface ControlBooksOptions extends Pick<
   RecoveryBookOptions,
@@ -35,13 +36,22 @@ export function openControlBooks({ redis, domains, ...options }: ControlBooksOpt
     domain,
     new RedisRecoveryBook({ ...options, redis, domain }),
   ]);
+  const circuits = domains.map((domain) => [domain, new RedisCircuitBook(redis, domain)] as const);
+  const mayLog = new Map(domains.map((domain) => [domain, onceAMinute()]));
+  const onAway = (domain: string, error: unknown): void => {
+    if (mayLog.get(domain)?.() !== true) return;
+    const reason = error instanceof Error ? error.message : String(error);
+    options.logger.warn({ domain, reason }, 'a limit domain is away; the others go on without it');
+  };
   const [[, onlyIntents] = [], [, onlyRecovery] = []] = [intents[0], recovery[0]];
   const isOne = domains.length === 1;
   return {
-    intents: isOne && onlyIntents !== undefined ? onlyIntents : new DomainIntentBook(new Map(intents)),
-    recovery: isOne && onlyRecovery !== undefined ? onlyRecovery : new DomainRecoveryBook(new Map(recovery)),
-    circuits: new DomainCircuitBook(domains.map((domain) => new RedisCircuitBook(redis, domain))),
-    limits: new RedisLimitBook(redis, domains),
+    intents:
+      isOne && onlyIntents !== undefined ? onlyIntents : new DomainIntentBook(new Map(intents), onAway),
+    recovery:
+      isOne && onlyRecovery !== undefined ? onlyRecovery : new DomainRecoveryBook(new Map(recovery), onAway),
+    circuits: new DomainCircuitBook(new Map(circuits), onAway),
+    limits: new RedisLimitBook(redis, domains, onAway),
     shares: new RedisShareBook(redis, domains),
   };
 }

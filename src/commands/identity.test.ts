@@ -81,14 +81,19 @@ describe('the directory of the database', () => {
     const startMs = performance.now() - started;
     expect(directory.size).toBe(65_000);
 
-    const [{ hash } = { hash: '' }] = await identity.keys.listActive(Date.now(), ['key_777']);
-    expect(directory.key(hash)).toBeDefined();
-    const before = performance.now();
-    await identity.keys.revoke('key_777', Date.now(), 'ada');
-    await identity.onStoreChange(storeChangeOf({ type: 'key-changed', id: 'key_777' }));
-    const changeMs = performance.now() - before;
-    expect(directory.key(hash)).toBeUndefined();
-    expect(identity.directory.key(hash)).toBeUndefined();
+    const took: number[] = [];
+    for (const id of ['key_777', 'key_778', 'key_779']) {
+      const [{ hash } = { hash: '' }] = await identity.keys.listActive(Date.now(), [id]);
+      expect(directory.key(hash)).toBeDefined();
+      const before = performance.now();
+      await identity.keys.revoke(id, Date.now(), 'ada');
+      await identity.onStoreChange(storeChangeOf({ type: 'key-changed', id }));
+      took.push(performance.now() - before);
+      expect(directory.key(hash)).toBeUndefined();
+      expect(identity.directory.key(hash)).toBeUndefined();
+    }
+    // The fastest, because the machine may be busy with something else.
+    const changeMs = Math.min(...took);
     process.stdout.write(
       `65,000 entries: start ${startMs.toFixed(0)} ms, revocation in force in ${changeMs.toFixed(0)} ms\n`,
     );

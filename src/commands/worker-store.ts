@@ -6,7 +6,7 @@ import { RedisLedger, type LedgerObserver, type RedisLedgerOptions } from '../st
 
 export interface WorkerStoreOptions extends Pick<
   RedisLedgerOptions,
-  'logger' | 'circuitBreaker' | 'leaseMs'
+  'logger' | 'circuitBreaker' | 'leaseMs' | 'patienceMs'
 > {
   readonly redis: RedisClient;
   readonly observer: LedgerObserver & KeptAnswersObserver;

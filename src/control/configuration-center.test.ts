@@ -116,14 +116,14 @@ describe('ConfigurationCenter', () => {
     const { center, published } = setUp({
       fetch: () => {
         tokens += 1;
-        const token = { access_token: `ya29.${tokens}`, token_type: 'Bearer', expires_in: 1 };
+        const token = { access_token: `ya29.${tokens}`, token_type: 'Bearer', expires_in: 5 };
         return Promise.resolve({ status: 200, headers: {}, body: Buffer.from(JSON.stringify(token)) });
       },
     });
     const spec = `{type: vertex, project: p, credential: {file: '${join(folder, 'account.json')}'}}`;
     const head = 'apiVersion: limen.dev/v1alpha1\nkind: Provider\nmetadata: {name: vertex}\n';
     await center.start(fileOf(`${head}spec: ${spec}\n`), nobody);
-    await vi.waitFor(() => expect(published.length).toBeGreaterThan(2), { timeout: 3000 });
+    await vi.waitFor(() => expect(published.length).toBeGreaterThan(2), { timeout: 20_000 });
     expect(center.credentialOf('vertex').state).toBe('ready');
     await center.close();
 

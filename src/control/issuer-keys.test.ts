@@ -40,6 +40,7 @@ beforeEach(async () => {
   await postgres.database.execute(sql`delete from issuer_keys`);
   folder = await mkdtemp(join(tmpdir(), 'limen-issuer-'));
   published = [];
+  onFetched.mockClear();
 });
 
 afterEach(async () => {
@@ -95,7 +96,8 @@ function discovered(issuer: string, name = 'demo'): DeclaredIssuer {
 }
 
 const claims = { subject: 'ada', audience: 'limen', lifetimeSeconds: 600, others: {} };
-const fetched = () => vi.waitFor(() => expect(onFetched).toHaveBeenCalled());
+const PATIENCE = { timeout: 15_000 };
+const fetched = () => vi.waitFor(() => expect(onFetched).toHaveBeenCalled(), PATIENCE);
 
 describe('the keys of an issuer', () => {
   it('are found by its own document, and verify its tokens', async () => {
@@ -214,8 +216,9 @@ describe('the keys of an issuer', () => {
     expect(keys.status.get('demo')?.problem).toContain('not a public address');
     const strict = start(createGuardedFetch({ allowedRanges: [] }));
     await strict.setIssuers([discovered(base)], {});
-    await vi.waitFor(() =>
-      expect(strict.status.get('demo')?.problem).toContain('LIMEN_ALLOWED_FETCH_RANGES'),
+    await vi.waitFor(
+      () => expect(strict.status.get('demo')?.problem).toContain('LIMEN_ALLOWED_FETCH_RANGES'),
+      PATIENCE,
     );
   });
 });
@@ -429,7 +432,7 @@ describe('an issuer that has rotated its key', () => {
     await writeFile(join(folder, 'demo.json'), JSON.stringify(forgotten));
     await keeper?.close();
     await start().setIssuers([discovered(issuer.url)], {});
-    await vi.waitFor(() => expect(published[0]?.keys).toHaveLength(1));
+    await vi.waitFor(() => expect(published[0]?.keys).toHaveLength(1), PATIENCE);
     expect(await verifierOverPublished().verify(young, snapshot)).toMatchObject({ user: 'demo:bob' });
     await expect((async () => verifier.verify(old, snapshot))()).rejects.toMatchObject({
       code: 'invalid_token',

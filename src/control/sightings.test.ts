@@ -44,13 +44,13 @@ it('writes what was seen, merged, and again where the database was away; news of
   });
   const user = { id: 'corp:ada', provider: 'corp', groups: ['staff'], seenAt: 5 };
   sightings.take({ keys: { a: 1, b: 2 }, users: [user] });
-  await vi.waitFor(() => expect(warn).toHaveBeenCalled());
+  await vi.waitFor(() => expect(warn).toHaveBeenCalled(), { timeout: 15_000 });
   // Of two workers, in whatever order: the latest counts.
   sightings.take({ keys: { a: 9 }, users: [{ ...user, seenAt: 4, groups: [] }] });
   sightings.take({ keys: {}, users: [{ ...user, issuedAt: 1, seenAt: 7, groups: ['left'] }] });
   sightings.take({ keys: { a: 3 }, users: [] });
   away = false;
-  await vi.waitFor(() => expect(recorded).toHaveLength(1), { timeout: 5000 });
+  await vi.waitFor(() => expect(recorded).toHaveLength(1), { timeout: 15_000 });
   await sightings.close();
   expect(touched).toEqual([{ a: 9, b: 2 }]);
   expect(seen).toEqual([[{ ...user, seenAt: 7 }]]);

@@ -210,6 +210,11 @@ export interface AdmitRequest {
   readonly outputTokens: number;
   /** What is found at `wanted` spares the upstream: then only rules on requests are counted. */
   readonly foundIsAnswer: boolean;
+  /**
+   * Intent of an admission of the same request that this one takes the place of: it goes without a row, what it reserved
+   * is free, and rules on requests do not count a second time.
+   */
+  readonly insteadOf?: string | undefined;
 }
 
 /** Largest text that is kept under one key. */
@@ -291,6 +296,13 @@ export interface QueuedRow {
   readonly overrun?: readonly string[] | undefined;
 }
 
+/** An open intent, and what is to stand in its place. */
+export interface IntentClosing {
+  readonly intentId: string;
+  /** Undefined where the intent cannot be read: it goes, and no row tells of it. */
+  readonly row: GatewayLogRow | undefined;
+}
+
 /** The control plane's side of what is open. Every method may reject where the store is away. */
 export interface IntentBook {
   /** Up to `limit` open intents, oldest first, that are older than the lease and were not renewed within it. */
@@ -299,10 +311,7 @@ export interface IntentBook {
    * Puts a row in the place of each intent that is still open and still lapsed, each pair in one step. Returns
    * how many there were: the others were settled or renewed in the meantime.
    */
-  close(
-    closings: readonly { readonly intentId: string; readonly row: GatewayLogRow }[],
-    leaseMs: number,
-  ): Promise<number>;
+  close(closings: readonly IntentClosing[], leaseMs: number): Promise<number>;
   /** How much is waiting. */
   backlog(): Promise<{ readonly intents: number; readonly rows: number }>;
   /** Takes or keeps the role of the one that reconciles; false while another has it. */

@@ -334,6 +334,6 @@ export interface ShareBook {
     how: 'lower' | 'raise',
     changes: readonly ShareChange[],
   ): Promise<readonly number[]>;
-  /** Tells of the thresholds that the sum over all domains has crossed, each once. */
-  alert(ask: ShareAsk, used: number): Promise<void>;
+  /** Tells of the thresholds that sums over all domains have crossed, each once. */
+  alert(sums: readonly { readonly ask: ShareAsk; readonly used: number }[]): Promise<void>;
 }

@@ -417,10 +417,10 @@ describe('directory', () => {
     const content = new DirectoryContent();
     const many = Array.from({ length: 50_000 }, (_, number) => `r-${number}`);
     for (const id of many) content.put(revocation(id, 'jti', `token of ${id}`, 1));
-    const started = performance.now();
+    const started = process.cpuUsage();
     for (const id of many.slice(0, 5000)) content.remove(`revocation/${id}`);
     // Some milliseconds; a look at all the others for each takes many seconds.
-    expect(performance.now() - started).toBeLessThan(1000);
+    expect(process.cpuUsage(started).user / 1000).toBeLessThan(1000);
     expect(content.size).toBe(45_000);
     expect(content.revocation('jti', 'token of r-4999')).toBeUndefined();
     expect(content.revocation('jti', 'token of r-5000')).toBeDefined();

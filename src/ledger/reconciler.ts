@@ -1,6 +1,8 @@
-import type { GatewayLogRow, IntentBook, OpenIntent } from '../core/ledger.ts';
+import type { GatewayLogRow, IntentBook, IntentClosing, OpenIntent } from '../core/ledger.ts';
 import { makeUsage, priceUsd } from '../core/usage.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { onceAMinute } from '../telemetry/once-a-minute.ts';
+import { inTurns } from './in-turns.ts';
 import { readIntent, type SettleIntent } from './records.ts';
 
 /** Who is told what happens, for metrics. */
@@ -23,7 +25,9 @@ export interface ReconcilerOptions {
   readonly everyMs?: number;
 }
 
-const MOST_AT_ONCE = 200;
+/** Each time the ends of so many are looked for, all that Envoy has told is looked through. */
+const LOOKED_FOR_AT_ONCE = 5000;
+const CLOSED_AT_ONCE = 200;
 
 /**
  * The row of a request that nobody settled: the worker died with its end, or Envoy did. Its input is charged as
@@ -57,6 +61,7 @@ export function unsettledRow(intent: SettleIntent): GatewayLogRow {
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #everyMs: number;
+  readonly #mayLog = onceAMinute();
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<unknown> = Promise.resolve();
   #stopped = false;
@@ -70,6 +75,7 @@ export class Reconciler {
     this.#timer = setTimeout(() => {
       this.#round = this.reconcile()
         .catch((error: unknown) => {
+          if (!this.#mayLog()) return;
           const reason = error instanceof Error ? error.message : String(error);
           this.#options.logger.warn({ reason }, 'open requests could not be looked at');
         })
@@ -94,23 +100,40 @@ export class Reconciler {
     if (!(await book.lead(this.#everyMs * 3))) return 0;
     let closed = 0;
     for (;;) {
-      const lapsed = await book.lapsed(leaseMs, MOST_AT_ONCE);
+      const lapsed = await book.lapsed(leaseMs, LOOKED_FOR_AT_ONCE);
       // Those are open no longer, and the book closes no others.
       const recovered = await recover(lapsed);
-      const closings = lapsed.flatMap(({ intentId, json }) => {
-        const intent = readIntent(json);
-        if (intent !== undefined) return [{ intentId, row: unsettledRow(intent) }];
-        logger.error({ intentId }, 'an open intent cannot be read');
-        return [];
-      });
-      const now = closings.length === 0 ? 0 : await book.close(closings, leaseMs);
+      const now = await this.#close(lapsed);
       closed += now;
       // A round that did nothing would find the same again.
-      if (lapsed.length < MOST_AT_ONCE || now + recovered === 0) break;
+      if (lapsed.length < LOOKED_FOR_AT_ONCE || now + recovered === 0) break;
     }
     if (closed > 0) {
       observer.unsettled(closed);
       logger.warn({ requests: closed }, 'requests closed that Envoy never reported');
+    }
+    return closed;
+  }
+
+  /** Returns how many were still open, and lapsed. */
+  async #close(lapsed: readonly OpenIntent[]): Promise<number> {
+    const { book, leaseMs, logger } = this.#options;
+    const closings: IntentClosing[] = [];
+    for await (const { intentId, json } of inTurns(lapsed)) {
+      const intent = readIntent(json);
+      closings.push({ intentId, row: intent === undefined ? undefined : unsettledRow(intent) });
+    }
+    const unreadable = closings.filter(({ row }) => row === undefined);
+    if (unreadable.length > 0) {
+      const [{ intentId } = {}] = unreadable;
+      logger.error(
+        { intents: unreadable.length, intentId },
+        'open intents that cannot be read: closed without a row',
+      );
+    }
+    let closed = 0;
+    for (let from = 0; from < closings.length; from += CLOSED_AT_ONCE) {
+      closed += await book.close(closings.slice(from, from + CLOSED_AT_ONCE), leaseMs);
     }
     return closed;
   }

@@ -1,7 +1,8 @@
 import type { ChargedAttempt, LedgerSettlement, OpenIntent, RecoveryBook } from '../core/ledger.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { onceAMinute } from '../telemetry/once-a-minute.ts';
+import { inTurns } from './in-turns.ts';
 import { readIntent } from './records.ts';
-import { namesIn } from './witness-names.ts';
 import type { WitnessRing } from './witness-ring.ts';
 
 /** What messages of the access log tell of requests. */
@@ -15,8 +16,8 @@ export interface Witnessed {
 export interface RecoveryOptions {
   readonly ring: Pick<WitnessRing, 'find'>;
   readonly book: RecoveryBook;
-  /** Reads what is told of the requests with these intents in messages, which come in their order. Never throws. */
-  readonly read: (messages: readonly Buffer[], intentIds: ReadonlySet<string>) => Witnessed;
+  /** Reads what is told of the requests with these intents in messages, which come in their order. Never rejects. */
+  readonly read: (messages: readonly Buffer[], intentIds: ReadonlySet<string>) => Promise<Witnessed>;
   /** Envoy tells of an open request several times within it. */
   readonly leaseMs: number;
   readonly onRecovered: (requests: number) => void;
@@ -47,6 +48,7 @@ interface Look {
  */
 export class Recovery {
   readonly #options: RecoveryOptions;
+  readonly #mayLog = onceAMinute();
   #rounds = 0;
   #watchRounds = 0;
   #watched: readonly OpenIntent[] = [];
@@ -88,6 +90,7 @@ export class Recovery {
       if (this.#watchRounds % WATCH_EVERY_ROUNDS > 0) return;
       this.#watched = (await this.#look(this.#watched, SETTLED_WITHIN_MS)).tried;
     } catch (error) {
+      if (!this.#mayLog()) return;
       const reason = error instanceof Error ? error.message : String(error);
       this.#options.logger.warn({ reason }, 'what a worker left open cannot be looked for yet');
     }
@@ -121,19 +124,22 @@ export class Recovery {
     if (intents.length === 0) return { recovered: 0, tried: [] };
     const { ring, read, onRecovered, logger } = this.#options;
     const intentIds = new Set(intents.map(({ intentId }) => intentId));
-    const requestIds = new Map(
-      intents.map(({ intentId, json }) => [intentId, readIntent(json)?.requestId ?? '']),
-    );
+    const requestIds = new Map<string, string>();
+    for await (const { intentId, json } of inTurns(intents)) {
+      requestIds.set(intentId, readIntent(json)?.requestId ?? '');
+    }
     const messages = await ring.find(new Set([...intentIds, ...requestIds.values()]), forMs);
-    const bytes = messages.map((message) => message.bytes);
-    const { settlements, attempts } = read(bytes, intentIds);
+    const { settlements, attempts } = await read(
+      messages.map(({ bytes }) => bytes),
+      intentIds,
+    );
     const recovered = await this.#settle(settlements, attempts);
     if (recovered > 0) {
       onRecovered(recovered);
       logger.warn({ requests: recovered }, 'requests settled that a worker had left open');
     }
     const known = new Set([...settlements, ...attempts].map(({ intentId }) => intentId));
-    const named = new Set(bytes.flatMap((message) => namesIn(message)));
+    const named = new Set(messages.flatMap(({ names }) => names));
     const tried = intents.filter(
       ({ intentId }) => !known.has(intentId) && named.has(requestIds.get(intentId) ?? ''),
     );

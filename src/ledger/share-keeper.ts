@@ -6,6 +6,7 @@ import {
   type ShareState,
 } from '../core/limits.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { onceAMinute } from '../telemetry/once-a-minute.ts';
 
 export interface ShareKeeperOptions {
   readonly book: ShareBook;
@@ -22,8 +23,6 @@ export interface ShareKeeperOptions {
 const WEIGHT_OF_ASKING = 4;
 /** A share of a period that is over is kept for those whose clock is behind. */
 const PERIOD_GRACE_MS = 3_600_000;
-/** One line a minute while the store is away. */
-const LOG_INTERVAL_MS = 60_000;
 
 /** One counter of one domain, as the plan needs it. */
 export interface PlannedDomain {
@@ -94,10 +93,10 @@ interface Plan {
 export class ShareKeeper {
   readonly #options: ShareKeeperOptions;
   readonly #everyMs: number;
+  readonly #mayLog = onceAMinute();
   #timer: NodeJS.Timeout | undefined;
   #round: Promise<unknown> = Promise.resolve();
   #stopped = false;
-  #lastLog = Number.NEGATIVE_INFINITY;
 
   constructor(options: ShareKeeperOptions) {
     this.#options = options;
@@ -121,9 +120,7 @@ export class ShareKeeper {
   }
 
   #failed(error: unknown): void {
-    const now = performance.now();
-    if (now - this.#lastLog < LOG_INTERVAL_MS) return;
-    this.#lastLog = now;
+    if (!this.#mayLog()) return;
     const reason = error instanceof Error ? error.message : String(error);
     this.#options.logger.warn({ reason }, 'shares of limits cannot be moved between limit domains');
   }
@@ -151,11 +148,13 @@ export class ShareKeeper {
       return plan === undefined ? [] : [plan];
     });
     await this.#move(round, plans);
-    for (const [at, counter] of counters.entries()) {
+    const crossed = counters.flatMap((counter, at) => {
       const ask = asksOf.map((its) => its.get(counter)).find((one) => one !== undefined);
       const used = states.reduce((sum, domain) => sum + (domain[at]?.used ?? 0), 0);
-      if (ask?.alerts.some((percent) => used * 100 >= percent * ask.limit)) await book.alert(ask, used);
-    }
+      const isCrossed = ask?.alerts.some((percent) => used * 100 >= percent * ask.limit) === true;
+      return isCrossed ? [{ ask, used }] : [];
+    });
+    if (crossed.length > 0) await book.alert(crossed);
   }
 
   #each<Result>(action: (domain: number) => Promise<Result>): Promise<Result[]> {

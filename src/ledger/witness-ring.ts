@@ -8,6 +8,12 @@ export interface WitnessMessage {
   readonly at: number;
 }
 
+/** One that seems to tell of somebody who was looked for. */
+export interface FoundMessage extends WitnessMessage {
+  /** Of those that were looked for; at least one. */
+  readonly names: readonly string[];
+}
+
 export interface WitnessRingOptions {
   readonly maxBytes: number;
   /** A message is kept no longer than that. */
@@ -56,13 +62,14 @@ export class WitnessRing {
    *
    * @param names intent ids and request ids (witness-names.ts)
    */
-  async find(names: ReadonlySet<string>, forMs: number): Promise<readonly WitnessMessage[]> {
+  async find(names: ReadonlySet<string>, forMs: number): Promise<readonly FoundMessage[]> {
     const until = this.#options.now() - forMs;
-    const found: WitnessMessage[] = [];
+    const found: FoundMessage[] = [];
     let looked = 0;
     for (const message of this.#messages) {
       if (message.at > until) break;
-      if (namesIn(message.bytes).some((name) => names.has(name))) found.push(message);
+      const its = namesIn(message.bytes).filter((name) => names.has(name));
+      if (its.length > 0) found.push({ ...message, names: its });
       looked += message.bytes.length;
       if (looked < BYTES_AT_ONCE) continue;
       looked = 0;

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { GatewayLogStore, QueuedRow, RowQueue } from '../core/ledger.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { onceAMinute } from '../telemetry/once-a-minute.ts';
 import { readAttempt, readRow } from './records.ts';
 
 /** Who is told what happens, for metrics. */
@@ -30,7 +31,6 @@ export interface LedgerWriterOptions {
 const POLL_MS = 1000;
 const FIRST_RETRY_MS = 250;
 const LONGEST_RETRY_MS = 5000;
-const FAILURE_LOG_INTERVAL_MS = 60_000;
 
 /**
  * Carries rows from the queue to the database. A row leaves the queue only after the database has it, so a row
@@ -45,9 +45,9 @@ export class LedgerWriter {
   readonly #batchWaitMs: number;
   readonly #claimIdleMs: number;
   readonly #stop = new AbortController();
+  readonly #mayLog = onceAMinute();
   #nextClaim = 0;
   #running: Promise<void> | undefined;
-  #lastFailureLog = Number.NEGATIVE_INFINITY;
 
   constructor(options: LedgerWriterOptions) {
     this.#queue = options.queue;
@@ -147,9 +147,7 @@ export class LedgerWriter {
 
   #failed(error: unknown): void {
     this.#observer.writeFailed();
-    const now = performance.now();
-    if (now - this.#lastFailureLog < FAILURE_LOG_INTERVAL_MS) return;
-    this.#lastFailureLog = now;
+    if (!this.#mayLog()) return;
     this.#logger.warn(
       { reason: error instanceof Error ? error.message : String(error) },
       'ledger rows wait: a store is away',

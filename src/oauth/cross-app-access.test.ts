@@ -66,7 +66,8 @@ beforeAll(async () => {
 /** An admin API for each test, or for all of a block whose tests leave nothing behind. */
 function useAdmin(hook: typeof beforeEach | typeof beforeAll): void {
   hook(async () => {
-    const connection = connectRedis({ url: redis.url, logger: createLogger('test', 'silent') });
+    const logger = createLogger('test', 'silent');
+    const connection = connectRedis({ url: redis.url, logger, commandTimeoutMs: 10_000 });
     await redisReady(connection, 10_000);
     closeRedis = () => connection.disconnect();
     admin = await startAdmin(await postgres.createDatabase(), { once: new RedisOnceBook(connection) });
@@ -428,7 +429,8 @@ describe('revocation', () => {
       id: randomUUID(),
       kind,
       value,
-      before: Date.now() + 1000,
+      // What is asserted next is still of before.
+      before: Date.now() + 60_000,
       until: Date.now() + 3_600_000,
     });
 

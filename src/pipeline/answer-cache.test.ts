@@ -197,9 +197,15 @@ describe('a request of a cached model', () => {
     const front = new Front({ admission: () => ({ found: Buffer.from('\n{') }) });
     expect((await front.forward(CHAT, { ...BODY, stream: true })).context.cache).toBe('miss');
     // The first time it was taken for the answer, for which limits reserve nothing.
-    expect(front.admitted.map(({ foundIsAnswer, wanted }) => [foundIsAnswer, wanted !== undefined])).toEqual([
-      [true, true],
-      [false, false],
+    expect(
+      front.admitted.map(({ foundIsAnswer, wanted, insteadOf }) => [
+        foundIsAnswer,
+        wanted !== undefined,
+        insteadOf,
+      ]),
+    ).toEqual([
+      [true, true, undefined],
+      [false, false, '1-1'],
     ]);
   });
 

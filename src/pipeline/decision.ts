@@ -67,7 +67,7 @@ export async function decide(
   const outputTokens = largestOutput(request, inspection, model, targets);
   // No provider charges for counting.
   const cost = counts ? undefined : costOf(request, model, targets, known.intent, conversation, outputTokens);
-  const admit = (keptAnswer: string | undefined): Promise<Admitted> =>
+  const admit = (keptAnswer: string | undefined, insteadOf?: string): Promise<Admitted> =>
     admitWithinLimits(
       {
         head: request.head,
@@ -83,6 +83,7 @@ export async function decide(
           foundIsAnswer: keptAnswer !== undefined,
           ...wishOf(request, inspection, conversation),
           ...(keptAnswer === undefined ? {} : { wanted: keptAnswer }),
+          ...(insteadOf === undefined ? {} : { insteadOf }),
         },
       },
       known,
@@ -105,8 +106,8 @@ export async function decide(
       return { ...hit, headers, context: { ...context, cache: 'hit' } };
     }
     known.trace.push(cacheLine(model, 'not readable'));
-    // For what was taken to answer it nothing was reserved.
-    admission = await admit(undefined);
+    // For what was taken to answer it nothing was reserved. Where too many are open it has no intent.
+    admission = await admit(undefined, admission.intentId === '' ? undefined : admission.intentId);
   }
   if (cache !== undefined) known.trace.push(cacheLine(model, cache.mayAnswer ? 'miss' : 'passed by'));
   const left = withoutOpenCircuits(targets, admission.closed, model.name);

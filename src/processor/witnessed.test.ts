@@ -86,11 +86,12 @@ function ofRequest(
 }
 
 /** Given up by a timeout, after the provider had the whole request. */
-function ofTry(requestId: string) {
+function ofTry(requestId: string, second = 0) {
   return {
     commonProperties: {
       accessLogType: ACCESS_LOG_TYPE.upstreamEnd,
       upstreamCluster: 'provider/a',
+      startTime: { seconds: second, nanos: 0 },
       responseFlags: { upstreamRequestTimeout: true },
       timeToLastUpstreamTxByte: { seconds: 0, nanos: 1 },
     },
@@ -98,10 +99,10 @@ function ofTry(requestId: string) {
   };
 }
 
-function read(messages: readonly Buffer[], ...intentIds: readonly string[]) {
+async function read(messages: readonly Buffer[], ...intentIds: readonly string[]) {
   const onUnreadable = vi.fn<(error: unknown) => void>();
   const options = { protocol, estimator: new OutputEstimator(), onUnreadable };
-  return { ...readWitnessed(messages, new Set(intentIds), options), onUnreadable };
+  return { ...(await readWitnessed(messages, new Set(intentIds), options)), onUnreadable };
 }
 
 test('whom an undecoded message is about is seen from its bytes', () => {
@@ -121,8 +122,8 @@ test('a model that is called like an intent makes none', () => {
   expect(namesIn(message(ofRequest(context, 1)))).toEqual(['1-0']);
 });
 
-test('the ends of the wanted requests are read, and of no others', () => {
-  const { settlements, attempts } = read(
+test('the ends of the wanted requests are read, and of no others', async () => {
+  const { settlements, attempts } = await read(
     [
       message(ofRequest(contextOf('r1', '1-0'), 1), ofRequest(contextOf('r2', '2-0'), 1)),
       message(ofRequest(contextOf('r3', '3-0'), 1, 'downstreamPeriodic')),
@@ -136,9 +137,9 @@ test('the ends of the wanted requests are read, and of no others', () => {
   expect(attempts).toEqual([]);
 });
 
-test('failed tries are joined to their request, whenever they were told', () => {
+test('failed tries are joined to their request, whenever they were told', async () => {
   const context = contextOf('r1', '1-0');
-  const { settlements, attempts } = read(
+  const { settlements, attempts } = await read(
     [
       message(ofTry('r1'), ofTry('other')),
       message(ofRequest(context, 2, 'downstreamPeriodic')),
@@ -154,8 +155,8 @@ test('failed tries are joined to their request, whenever they were told', () => 
   ]);
 });
 
-test('failed tries of a request that goes on are known by then', () => {
-  const { settlements, attempts } = read(
+test('failed tries of a request that goes on are known by then', async () => {
+  const { settlements, attempts } = await read(
     [message(ofTry('r1')), message(ofRequest(contextOf('r1', '1-0'), 2, 'downstreamPeriodic'))],
     '1-0',
   );
@@ -163,11 +164,39 @@ test('failed tries of a request that goes on are known by then', () => {
   expect(attempts).toMatchObject([{ requestId: 'r1', ordinal: 1, charges: [{ rule: 'month' }] }]);
 });
 
-test('what cannot be read takes nothing else with it', () => {
-  const { settlements, onUnreadable } = read(
+test('what cannot be read takes nothing else with it', async () => {
+  const { settlements, onUnreadable } = await read(
     [Buffer.from([0xff, 0xff]), message(ofRequest(contextOf('r1', '1-0'), 1))],
     '1-0',
   );
   expect(settlements).toHaveLength(1);
   expect(onUnreadable).toHaveBeenCalledOnce();
+});
+
+test('others have their turns while much is read, which keeps its order', async () => {
+  const messages = Array.from({ length: 20 }, (_, index) => message(ofTry('r1', index)));
+  const end = message(ofRequest(contextOf('r1', '1-0'), 21));
+  const codec = protocol.streamAccessLogsMessage;
+  const slow = {
+    ...codec,
+    decode: (bytes: Buffer) => {
+      for (const until = performance.now() + 3; performance.now() < until;);
+      return codec.decode(bytes);
+    },
+  };
+  let turns = 0;
+  let turn = setImmediate(function count() {
+    turns += 1;
+    turn = setImmediate(count);
+  });
+  const { settlements, attempts } = await readWitnessed([...messages, end], new Set(['1-0']), {
+    protocol: { ...protocol, streamAccessLogsMessage: slow },
+    estimator: new OutputEstimator(),
+    onUnreadable: () => undefined,
+  });
+  clearImmediate(turn);
+  // 63 ms in slices of 5, the last of which is done before it is looked at the clock.
+  expect(turns).toBeGreaterThanOrEqual(9);
+  expect(settlements).toHaveLength(1);
+  expect(attempts.map(({ time }) => time)).toEqual(messages.map((_, index) => index * 1000));
 });

@@ -2,6 +2,7 @@ import type { ChargedAttempt, LedgerSettlement } from '../core/ledger.ts';
 import type { HttpAccessLogEntry } from '../envoy-protocol/access-log-messages.ts';
 import type { ProcessorProtocol } from '../envoy-protocol/codecs.ts';
 import type { OutputEstimator } from '../ledger/estimator.ts';
+import { inTurns } from '../ledger/in-turns.ts';
 import type { Witnessed } from '../ledger/recovery.ts';
 import { settleFromAccessLog } from '../ledger/settle.ts';
 import { namesIn } from '../ledger/witness-names.ts';
@@ -17,13 +18,14 @@ export interface WitnessedOptions {
 
 /**
  * What messages of the access log tell of requests, as a worker would settle it. The messages are in the order in which
- * they came, and those with tries of the requests are among them.
+ * they came, and those with tries of the requests are among them. There may be so many that it takes a second: others
+ * have their turns meanwhile.
  */
-export function readWitnessed(
+export async function readWitnessed(
   messages: readonly Buffer[],
   intentIds: ReadonlySet<string>,
   { protocol, estimator, onUnreadable }: WitnessedOptions,
-): Witnessed {
+): Promise<Witnessed> {
   // Nothing is forgotten here: its clock stands still.
   const tries = new TryLog(() => 0);
   const attempts: ChargedAttempt[] = [];
@@ -39,7 +41,7 @@ export function readWitnessed(
     settlements.set(settlement.intentId, { ...settlement, retryAfterSeconds: entry.retryAfterSeconds ?? 0 });
   }
 
-  for (const message of messages) {
+  for await (const message of inTurns(messages)) {
     try {
       for (const logged of protocol.streamAccessLogsMessage.decode(message).httpLogs?.logEntry ?? []) {
         readEntry(logged);

@@ -299,10 +299,10 @@ describe('what is counted', () => {
 
   it('takes no longer for a long text without a space', () => {
     const meter = new OutputMeter(countTokens);
-    const started = performance.now();
+    const started = process.cpuUsage();
     meter.read({ kind: 'delta', text: 'x'.repeat(4_000_000) });
     for (let index = 0; index < 2000; index += 1) meter.read({ kind: 'delta', text: 'xyz' });
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(process.cpuUsage(started).user / 1000).toBeLessThan(2000);
     expect(meter.tokens).toBeGreaterThan(100_000);
   });
 });

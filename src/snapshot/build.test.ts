@@ -274,9 +274,9 @@ describe('buildSnapshot', () => {
 
   it('compiles thousands of models in a fraction of a second', () => {
     const many = Array.from({ length: 2000 }, (_, index) => model(`model-${index}`));
-    const started = performance.now();
+    const started = process.cpuUsage();
     expect(Object.keys(buildSnapshot(many).snapshot.models)).toHaveLength(2000);
-    expect(performance.now() - started).toBeLessThan(1000);
+    expect(process.cpuUsage(started).user / 1000).toBeLessThan(1000);
   });
 });
 

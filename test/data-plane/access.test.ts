@@ -7,6 +7,7 @@ import { IDENTITY_HEADERS } from '../../src/core/gateway-names.ts';
 import type { VerifiedToken } from '../../src/core/verified-token.ts';
 import { startDataPlane, type DataPlane } from '../support/data-plane.ts';
 import { PATHS, request, requestBody, sha256 } from '../support/data-plane/requests.ts';
+import { eventually } from '../support/running-envoy.ts';
 import {
   anthropic,
   answer,
@@ -246,9 +247,10 @@ describe.each([
     socket.write(
       'POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer slow.token.x\r\ncontent-length: 9\r\n\r\nhalf',
     );
-    await setTimeout(100);
+    await eventually(async () => ((await plane.loads())[0]?.open === 0 ? undefined : true));
     socket.destroy();
-    await setTimeout(400);
+    // By then the token is there.
+    await setTimeout(1000);
     await plane.idle();
     expect([...silent.requests, ...asking.requests]).toEqual([]);
   });

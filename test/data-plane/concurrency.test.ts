@@ -18,14 +18,27 @@ let plane: DataPlane;
 let open: ScriptedUpstream;
 let anth: ScriptedUpstream;
 
+/** So many may be tried again at once, however few are open: more than that is an outage, and is told to the client. */
+const MOST_FAILED_AT_ONCE = 8;
+let failures = 0;
+/** Of each upstream, requests that were failed and have not come again. */
+const failed = new Map<ScriptedUpstream, Set<string>>();
+
 /** Fails one request in five, each in its way; says back which request it was. */
 function unreliable(upstream: ScriptedUpstream, dialect: Dialect): void {
   let count = 0;
+  const own = new Set<string>();
+  failed.set(upstream, own);
   upstream.always(async (exchange) => {
     const body = (await exchange.request.received).toString();
+    const id = exchange.request.header('x-client-request-id') ?? '';
+    for (const ids of failed.values()) ids.delete(id);
     count += 1;
-    if (count % 10 === 0) return dialect.error(500)(exchange);
-    if (count % 10 === 5) return resetBeforeHeaders()(exchange);
+    if (count % 5 === 0 && own.size < MOST_FAILED_AT_ONCE) {
+      own.add(id);
+      failures += 1;
+      return count % 10 === 0 ? dialect.error(500)(exchange) : resetBeforeHeaders()(exchange);
+    }
     const marker = /marker-\d+-/.exec(body)?.[0] ?? 'none';
     return dialect.answer({ text: ['for ', marker, ' '] })(exchange);
   });
@@ -85,6 +98,7 @@ test(`${REQUESTS} requests of every kind at once: each gets its own answer and o
   expect(new Set(rows.map(({ usageSource }) => usageSource))).toEqual(new Set(['provider']));
   expect(plane.intents).toHaveLength(REQUESTS);
   expect(plane.faults).toEqual([]);
+  expect(failures).toBeGreaterThan(REQUESTS / 10);
   open.expectNotSent(CLIENT_KEY, 'sk-anth');
   anth.expectNotSent(CLIENT_KEY, 'sk-open');
   const active = await plane.stats('^(http.gateway.downstream|cluster.provider.*upstream)_rq_active$');

@@ -55,6 +55,8 @@ const SAID: Answer = { text: ['It ', 'works.'], usage: { input: 11, output: 7 } 
 const PRICE = { first: { input: 100, output: 200 }, second: { input: 1, output: 2 } } as const;
 const MAX_OUTPUT_TOKENS = 1000;
 const RETRY_AFTER_SECONDS = 9;
+/** Of each try, of the good one too: so it must be longer than the machine may stall. */
+const PER_TRY_SECONDS = 3;
 /** Those that tell it in a header, as the router and its log need it. */
 const TELLS_RETRY_AFTER: readonly Kind[] = ['openai', 'openai-responses', 'anthropic'];
 
@@ -166,7 +168,7 @@ describe('one good answer, whoever fails and whoever takes over', () => {
       role === 'gone' ? nobody : (upstreams[role].get(kind)?.url ?? '');
     const model = (mix: Mix, until: Until, role: Role = 'first') => ({
       failoverOn: until,
-      ...(until === 'firstEvent' ? { perTryTimeoutSeconds: 1 } : {}),
+      ...(until === 'firstEvent' ? { perTryTimeoutSeconds: PER_TRY_SECONDS } : {}),
       targets: [
         {
           provider: providerName(role, mix.first.kind),

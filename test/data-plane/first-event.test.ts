@@ -19,6 +19,8 @@ import {
 } from '../support/upstream/index.ts';
 
 const MIB = 1_048_576;
+/** Of each try, of the good one too: so it must be longer than the machine may stall. */
+const PER_TRY_SECONDS = 2;
 const EVENT_STREAM = { 'content-type': 'text/event-stream' };
 const SAID: Answer = { text: ['It ', 'works.'], usage: { input: 11, output: 7 } };
 
@@ -100,7 +102,7 @@ describe('failover until the first content', () => {
     const nobody = await refusedUrl();
     const model = (...providers: string[]) => ({
       failoverOn: 'firstEvent' as const,
-      perTryTimeoutSeconds: 0.5,
+      perTryTimeoutSeconds: PER_TRY_SECONDS,
       targets: providers.map((provider, priority) => ({ provider, priority, model: 'real' })),
     });
     plane = await startDataPlane({
@@ -118,6 +120,8 @@ describe('failover until the first content', () => {
         again: model('anth-a', 'open-b'),
         gone: model('gone', 'open-b'),
         alone: model('open-a'),
+        // For what takes a busy machine a while.
+        patient: { ...model('open-a', 'open-b'), perTryTimeoutSeconds: 60 },
       },
     });
   });
@@ -246,7 +250,7 @@ describe('failover until the first content', () => {
       });
       const [before] = await plane.loads();
       const open = await plane.open({
-        ...request('chat', { model: 'open', stream: true, includeUsage: true }),
+        ...request('chat', { model: 'patient', stream: true, includeUsage: true }),
         headers: { connection: 'keep-alive' },
       });
       open.response.pause();

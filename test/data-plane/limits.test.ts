@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import { ALL_CAPABILITIES, LEAST_CAPABILITIES } from '../../src/core/capabilities.ts';
-import { connectRedis } from '../../src/store/redis/connection.ts';
+import { connectRedis, redisReady } from '../../src/store/redis/connection.ts';
 import { RedisLedger } from '../../src/store/redis/ledger.ts';
 import { RedisLimitBook } from '../../src/store/redis/limit-book.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
@@ -10,6 +10,7 @@ import { eventually } from '../support/running-envoy.ts';
 import { TestRedis } from '../support/redis.ts';
 import { answer, startUpstream, type ScriptedUpstream } from '../support/upstream/index.ts';
 
+const PATIENCE_MS = 10_000;
 const CHAT = '/v1/chat/completions';
 const COMPLETION = JSON.stringify({
   id: 'c',
@@ -45,7 +46,9 @@ describe.each([
   beforeAll(async () => {
     redis = await TestRedis.start();
     const logger = createLogger('limits', 'silent');
-    client = connectRedis({ url: redis.url, logger });
+    // A stall of the machine is not to be taken for one of Redis.
+    client = connectRedis({ url: redis.url, logger, commandTimeoutMs: PATIENCE_MS });
+    await redisReady(client, PATIENCE_MS);
     const nothing = (): undefined => undefined;
     ledger = new RedisLedger({
       redis: client,
@@ -58,6 +61,7 @@ describe.each([
         settleFailed: nothing,
       },
       circuitBreaker: () => ({ failures: 0, openSeconds: 30 }),
+      patienceMs: PATIENCE_MS,
     });
     upstream = await startUpstream();
     const price = { input: 1, output: 2 };
@@ -193,7 +197,7 @@ describe.each([
           { subject: 'cleo', used: served * COST_USD * 1e9, reserved: 0 },
         ]);
       },
-      { timeout: 10_000 },
+      { timeout: 30_000 },
     );
     const last = await ask('cleo');
     expect(last.headers['x-ratelimit-limit-usd']).toBe('0.01');

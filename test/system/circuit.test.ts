@@ -16,7 +16,8 @@ import { answer, delayed, openai, type ScriptedUpstream, startUpstream } from '.
 /** A provider that keeps failing is left alone, shown so, and probed by one request alone. */
 
 const FAILURES = 3;
-const OPEN_SECONDS = 5;
+/** Long enough for a command line to tell of it meanwhile. */
+const OPEN_SECONDS = 10;
 
 let upstream: ScriptedUpstream;
 let gateway: TestGateway;
@@ -82,7 +83,7 @@ it('opens after failures in a row, is shown, and lets one probe through', async 
 
   // Slow enough that all of the burst are there while the probe is under way.
   upstream.reset();
-  upstream.always(delayed(700, answer(200, { 'content-type': 'application/json' }, '{"choices":[]}')));
+  upstream.always(delayed(3000, answer(200, { 'content-type': 'application/json' }, '{"choices":[]}')));
   const probed = await eventually(async () => {
     const outcomes = await Promise.all(Array.from({ length: 20 }, () => ask()));
     return outcomes.some(({ status }) => status === 200) ? outcomes : undefined;

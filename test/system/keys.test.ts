@@ -52,11 +52,11 @@ it('is made, used, rotated, deleted, restored and revoked, each in force when th
 
   // A second rotation ends the grace of the first one; its own ends by the workers' clocks.
   const third = createdKeySchema.parse(
-    await system.gateway.admin('POST', `/keys/${first.id}/rotate`, { graceSeconds: 4 }),
+    await system.gateway.admin('POST', `/keys/${first.id}/rotate`, { graceSeconds: 8 }),
   );
   expect(await statusesOf(first.key)).toEqual([401]);
   expect(await statusesOf(second.key)).toEqual([200]);
-  await pause(4000);
+  await pause(8000);
   expect(await statusesOf(second.key)).toEqual([401]);
   expect(await statusesOf(third.key)).toEqual([200]);
 

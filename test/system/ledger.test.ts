@@ -51,8 +51,8 @@ const running: LedgerWriter[] = [];
 
 beforeAll(async () => {
   [redisServer, clickhouseServer] = await Promise.all([TestRedis.start(), TestClickHouse.start()]);
-  redis = connectRedis({ url: redisServer.url, logger, commandTimeoutMs: 5000 });
-  blockingRedis = connectRedis({ url: redisServer.url, logger, commandTimeoutMs: 5000 });
+  redis = connectRedis({ url: redisServer.url, logger, commandTimeoutMs: 10_000 });
+  blockingRedis = connectRedis({ url: redisServer.url, logger, commandTimeoutMs: 10_000 });
   await Promise.all([redisReady(redis, 10_000), redisReady(blockingRedis, 10_000)]);
   clickhouse = connectClickHouse({ url: clickhouseServer.url });
   await Promise.all([migrateClickHouse(clickhouse), migrateClickHouse(clickhouse)]);
@@ -75,7 +75,8 @@ function installation(domain: string = randomUUID(), leaseMs = 1) {
   const metrics = new WorkerMetrics({ queuedRows: () => 0, redisUp: () => true });
   const control = new ControlMetrics({ providers: () => [], circuits: () => Promise.resolve([]) });
   const circuitBreaker = () => ({ failures: 0, openSeconds: 0 });
-  const ledger = new RedisLedger({ redis, logger, observer: metrics, circuitBreaker, domain, leaseMs });
+  const options = { redis, logger, circuitBreaker, domain, leaseMs, patienceMs: 10_000 };
+  const ledger = new RedisLedger({ ...options, observer: metrics });
   const admit = async (made: Intent) =>
     (await ledger.admit({ intent: made, providers: [], limits: [], outputTokens: 0, foundIsAnswer: false }))
       .intentId;

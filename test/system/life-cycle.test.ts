@@ -155,7 +155,7 @@ describe('the first start', () => {
     expect(children.length).toBeGreaterThanOrEqual(6);
     started().signal('SIGINT');
     expect(await started().exit()).toBe(0);
-    await allGone([supervisor, ...children], 1000);
+    await allGone([supervisor, ...children], 10_000);
   });
 });
 
@@ -195,7 +195,7 @@ describe('a later start', () => {
       running = home.start();
       await running.ready();
       expect((await chat(home.url, firstKey)).status).toBe(200);
-      await allGone([supervisor, ...children], 1000);
+      await allGone([supervisor, ...children], 10_000);
     }
     started().signal('SIGTERM');
     expect(await started().exit()).toBe(0);

@@ -11,6 +11,9 @@ import { RedisLedger } from './ledger.ts';
 import { chargedAttempt, sampleAdmission, sampleRow, sampleSettlement } from './testing/samples.ts';
 
 const logger = createLogger('test', 'silent');
+/** What is left, in whole seconds, though some have passed. */
+const about = (seconds: number): unknown =>
+  expect.toSatisfy((left) => left <= seconds && left > seconds - 20);
 let server: TestRedis;
 let redis: Redis;
 let domains = 0;
@@ -46,7 +49,7 @@ describe('RedisLedger and circuits', () => {
   const row = (requestId: string, over: Partial<GatewayLogRow> = {}): GatewayLogRow =>
     sampleRow(requestId, { usage: makeUsage({}), usageSource: 'none', costUsd: 0, ...over });
 
-  function installation(failures = 2) {
+  function installation(failures = 2, openSeconds = 0.2) {
     domains += 1;
     const domain = `circuit-${domains}`;
     const observer = {
@@ -56,11 +59,12 @@ describe('RedisLedger and circuits', () => {
       settleFailed: vi.fn<() => void>(),
       tryFailed: vi.fn<(failed: FailedAttempt) => void>(),
     };
-    const circuitBreaker = () => ({ failures, openSeconds: 0.2 });
-    const worker = () => new RedisLedger({ redis, logger, observer, domain, circuitBreaker });
+    const circuitBreaker = () => ({ failures, openSeconds });
+    const worker = () =>
+      new RedisLedger({ redis, logger, observer, domain, circuitBreaker, patienceMs: 10_000 });
     const ledger = worker();
     const book = new RedisCircuitBook(redis, domain);
-    const sent = async (): Promise<void> => vi.waitFor(() => expect(ledger.queued).toBe(0), 5000);
+    const sent = async (): Promise<void> => vi.waitFor(() => expect(ledger.queued).toBe(0), 15_000);
     const open = async (by = ledger, requestId = 'any') =>
       Object.fromEntries(
         (await by.admit(sampleAdmission(requestId, { providers: ['openai', 'other'] }))).open,
@@ -68,60 +72,74 @@ describe('RedisLedger and circuits', () => {
     return { ledger, worker, book, sent, open, observer, domain };
   }
 
+  /** As if the time were over for which `openai` is left alone. */
+  async function timeOver(domain: string): Promise<void> {
+    const { circuits } = ledgerKeys(domain);
+    const circuit: unknown = JSON.parse((await redis.hget(circuits, 'openai')) ?? '{}');
+    await redis.hset(circuits, 'openai', JSON.stringify({ ...Object(circuit), open: Date.now() - 1000 }));
+  }
+
   it('open for all workers after failures in a row, and close after the probe', async () => {
-    const { ledger, worker, book, open, observer } = installation();
+    const { ledger, worker, book, open, observer, domain } = installation(2, 60);
     expect(await open()).toEqual({});
     ledger.recordAttempts([attempt('a')]);
-    await vi.waitFor(async () =>
-      expect(await book.circuits()).toEqual([
-        { provider: 'openai', state: 'closed', failures: 1, retryInSeconds: 0 },
-      ]),
+    await vi.waitFor(
+      async () =>
+        expect(await book.circuits()).toEqual([
+          { provider: 'openai', state: 'closed', failures: 1, retryInSeconds: 0 },
+        ]),
+      15_000,
     );
     expect(await open(worker())).toEqual({});
     ledger.recordAttempts([attempt('b', { status: 0, outcome: 'connect_failure' })]);
-    await vi.waitFor(async () =>
-      expect(await book.circuits()).toMatchObject([{ state: 'open', failures: 2 }]),
+    await vi.waitFor(
+      async () => expect(await book.circuits()).toMatchObject([{ state: 'open', failures: 2 }]),
+      15_000,
     );
-    expect(await open(worker())).toEqual({ openai: 1 });
+    expect(await open(worker())).toEqual({ openai: about(60) });
     expect(observer.tryFailed).toHaveBeenCalledTimes(2);
 
-    await vi.waitFor(async () => expect(await book.circuits()).toMatchObject([{ state: 'probing' }]), 5000);
+    await timeOver(domain);
+    expect(await book.circuits()).toMatchObject([{ state: 'probing' }]);
     expect(await open(ledger, 'probe')).toEqual({});
-    expect(await open(worker())).toEqual({ openai: 30 });
+    expect(await open(worker())).toEqual({ openai: about(30) });
     ledger.settle(sampleSettlement(row('probe')));
-    await vi.waitFor(async () => expect(await book.circuits()).toEqual([]), 5000);
+    await vi.waitFor(async () => expect(await book.circuits()).toEqual([]), 15_000);
     expect(await open(worker())).toEqual({});
   });
 
   it('give a probe back that its request did not need', async () => {
     const { ledger, book, open } = installation(1);
     ledger.recordAttempts([attempt('a')]);
-    await vi.waitFor(async () => expect(await book.circuits()).toMatchObject([{ state: 'probing' }]), 5000);
+    await vi.waitFor(async () => expect(await book.circuits()).toMatchObject([{ state: 'probing' }]), 15_000);
     expect(await open(ledger, 'elsewhere')).toEqual({});
-    expect(await open()).toEqual({ openai: 30 });
+    expect(await open()).toEqual({ openai: about(30) });
     ledger.settle(sampleSettlement(row('elsewhere', { provider: 'other' })));
-    await vi.waitFor(async () => expect(await open(ledger, 'left')).toEqual({}), 5000);
+    await vi.waitFor(async () => expect(await open(ledger, 'left')).toEqual({}), 15_000);
     // Its client left before the provider had said anything.
     ledger.settle(sampleSettlement(row('left', { status: 0, errorCode: 'client_disconnected' })));
-    await vi.waitFor(async () => expect(await open()).toEqual({}), 5000);
+    await vi.waitFor(async () => expect(await open()).toEqual({}), 15_000);
   });
 
   it('open at once for as long as the provider asks, within bounds', async () => {
     const { ledger, open, sent } = installation(100);
     ledger.recordAttempts([
-      attempt('a', { status: 429, retryAfterSeconds: 7 }),
+      attempt('a', { status: 429, retryAfterSeconds: 70 }),
       attempt('b', { provider: 'other', status: 429, retryAfterSeconds: 86_400 }),
     ]);
     await sent();
-    await vi.waitFor(async () => expect(await open()).toEqual({ openai: 7, other: 300 }), 5000);
+    await vi.waitFor(
+      async () => expect(await open()).toEqual({ openai: about(70), other: about(300) }),
+      15_000,
+    );
 
     const alone = installation(100);
     alone.ledger.settle(
       sampleSettlement(row('c', { status: 429, errorCode: 'upstream_refused' }), '', {
-        retryAfterSeconds: 20,
+        retryAfterSeconds: 90,
       }),
     );
-    await vi.waitFor(async () => expect(await alone.open()).toEqual({ openai: 20 }), 5000);
+    await vi.waitFor(async () => expect(await alone.open()).toEqual({ openai: about(90) }), 15_000);
   });
 
   it('tell what counts from what the client has earned', async () => {
@@ -147,7 +165,7 @@ describe('RedisLedger and circuits', () => {
       ledger.recordAttempts([attempt(`r${index}`, over)]);
       await sent();
       expected += counted;
-      await vi.waitFor(async () => expect([over, await failures()]).toEqual([over, expected]), 5000);
+      await vi.waitFor(async () => expect([over, await failures()]).toEqual([over, expected]), 15_000);
     }
   });
 

@@ -26,11 +26,26 @@ export interface RedisConnectionOptions {
 }
 
 /**
+ * Commands of one turn of the event loop leave in one write: with many requests at once, a write each is an eighth of all
+ * that a worker does.
+ */
+class GatheringRedis extends Redis {
+  override sendCommand(...args: Parameters<Redis['sendCommand']>): unknown {
+    const { stream } = this;
+    if (stream !== undefined && stream.writableCorked === 0) {
+      stream.cork();
+      setImmediate(() => stream.uncork());
+    }
+    return super.sendCommand(...args);
+  }
+}
+
+/**
  * A connection whose commands fail at once while the server is away (nothing is queued for later, nothing is
  * sent twice) and reconnects on its own, within a second of the server's return.
  */
 export function connectRedis(options: RedisConnectionOptions): Redis {
-  const redis = new Redis(options.url, { ...commonOptions(options), retryStrategy: reconnectDelay });
+  const redis = new GatheringRedis(options.url, { ...commonOptions(options), retryStrategy: reconnectDelay });
   logOutages(redis, options.logger);
   return redis;
 }

@@ -5,8 +5,8 @@ import type {
   ChargedAttempt,
   CircuitBook,
   CircuitStatus,
-  GatewayLogRow,
   IntentBook,
+  IntentClosing,
   KeptAnswers,
   Ledger,
   LedgerSettlement,
@@ -45,6 +45,27 @@ function at<One>(domains: ByDomain<One>, domain: string): One {
   return found;
 }
 
+/** Who is told that a limit domain does not answer. */
+export type OnDomainAway = (domain: string, error: unknown) => void;
+
+/** One domain after the other. One that is away is told of, and holds up no other. Rejects where all are. */
+export async function inEach<One>(
+  domains: ByDomain<One>,
+  onAway: OnDomainAway,
+  action: (one: One, domain: string) => Promise<void>,
+): Promise<void> {
+  let away = 0;
+  for (const [domain, one] of domains) {
+    try {
+      await action(one, domain);
+    } catch (error) {
+      away += 1;
+      if (away === domains.size) throw error;
+      onAway(domain, error);
+    }
+  }
+}
+
 /** The ledger of one worker over several limit domains: each request has all that is its own in its tenant's. */
 export class DomainLedger implements Ledger {
   readonly #domains: ByDomain<Ledger>;
@@ -57,7 +78,10 @@ export class DomainLedger implements Ledger {
 
   async admit(request: AdmitRequest): Promise<Admission> {
     const domain = domainOf(this.#names, request.intent.tenant);
-    const admission = await at(this.#domains, domain).admit(request);
+    const { insteadOf } = request;
+    const own =
+      insteadOf === undefined ? request : { ...request, insteadOf: partsOf(this.#domains, insteadOf).id };
+    const admission = await at(this.#domains, domain).admit(own);
     return { ...admission, intentId: qualified(admission.intentId, domain) };
   }
 
@@ -101,69 +125,85 @@ export class DomainKeptAnswers implements KeptAnswers {
   }
 }
 
-/** The open intents of all limit domains; who reconciles the first one reconciles all. */
+/**
+ * The open intents of all limit domains; who reconciles the first one that is there reconciles all. Should there be two,
+ * because one of them does not reach the first, each intent is closed once all the same.
+ */
 export class DomainIntentBook implements IntentBook {
   readonly #domains: ByDomain<IntentBook>;
+  readonly #onAway: OnDomainAway;
+  /** Of each domain, as of when it last told. */
+  readonly #backlogs = new Map<string, Awaited<ReturnType<IntentBook['backlog']>>>();
 
-  constructor(domains: ByDomain<IntentBook>) {
+  constructor(domains: ByDomain<IntentBook>, onAway: OnDomainAway) {
     this.#domains = domains;
+    this.#onAway = onAway;
   }
 
   async lapsed(leaseMs: number, limit: number): Promise<readonly OpenIntent[]> {
     const found: OpenIntent[] = [];
-    for (const [domain, book] of this.#domains) {
+    await inEach(this.#domains, this.#onAway, async (book, domain) => {
       const some = found.length < limit ? await book.lapsed(leaseMs, limit - found.length) : [];
       found.push(...some.map((intent) => ({ ...intent, intentId: qualified(intent.intentId, domain) })));
-    }
+    });
     return found;
   }
 
-  async close(
-    closings: readonly { readonly intentId: string; readonly row: GatewayLogRow }[],
-    leaseMs: number,
-  ): Promise<number> {
+  async close(closings: readonly IntentClosing[], leaseMs: number): Promise<number> {
     let closed = 0;
-    for (const [domain, book] of this.#domains) {
+    await inEach(this.#domains, this.#onAway, async (book, domain) => {
       const own = closings.flatMap(({ intentId, row }) => {
         const { domain: its, id } = partsOf(this.#domains, intentId);
         return its === domain ? [{ intentId: id, row }] : [];
       });
       if (own.length > 0) closed += await book.close(own, leaseMs);
-    }
+    });
     return closed;
   }
 
   async backlog(): Promise<{ readonly intents: number; readonly rows: number }> {
-    const all = await Promise.all([...this.#domains.values()].map((book) => book.backlog()));
+    await inEach(this.#domains, this.#onAway, async (book, domain) => {
+      this.#backlogs.set(domain, await book.backlog());
+    });
+    const all = [...this.#backlogs.values()];
     return {
       intents: all.reduce((sum, { intents }) => sum + intents, 0),
       rows: all.reduce((sum, { rows }) => sum + rows, 0),
     };
   }
 
-  lead(holdMs: number): Promise<boolean> {
-    return at(this.#domains, firstOf(this.#domains)).lead(holdMs);
+  async lead(holdMs: number): Promise<boolean> {
+    const answers: boolean[] = [];
+    await inEach(this.#domains, this.#onAway, async (book) => {
+      if (answers.length === 0) answers.push(await book.lead(holdMs));
+    });
+    return answers[0] === true;
   }
 }
 
-/** Settles what no worker has settled, in all limit domains. */
+/**
+ * Settles what no worker has settled, in all limit domains. What is left open in one that is away is found when it is
+ * back, by whoever looks for the ends of lapsed intents.
+ */
 export class DomainRecoveryBook implements RecoveryBook {
   readonly #domains: ByDomain<RecoveryBook>;
+  readonly #onAway: OnDomainAway;
 
-  constructor(domains: ByDomain<RecoveryBook>) {
+  constructor(domains: ByDomain<RecoveryBook>, onAway: OnDomainAway) {
     this.#domains = domains;
+    this.#onAway = onAway;
   }
 
   async open(after: string, limit: number): Promise<readonly OpenIntent[]> {
     const names = [...this.#domains.keys()];
     const last = partsOf(this.#domains, after);
+    const left = new Map([...this.#domains].slice(names.indexOf(last.domain)));
     const found: OpenIntent[] = [];
-    for (const domain of names.slice(names.indexOf(last.domain))) {
+    await inEach(left, this.#onAway, async (book, domain) => {
       const from = domain === last.domain ? last.id : '';
-      const some =
-        found.length < limit ? await at(this.#domains, domain).open(from, limit - found.length) : [];
+      const some = found.length < limit ? await book.open(from, limit - found.length) : [];
       found.push(...some.map((intent) => ({ ...intent, intentId: qualified(intent.intentId, domain) })));
-    }
+    });
     return found;
   }
 
@@ -177,24 +217,29 @@ export class DomainRecoveryBook implements RecoveryBook {
         return its === domain ? [{ ...one, intentId: id }] : [];
       });
     let settled = 0;
-    for (const [domain, book] of this.#domains) {
+    await inEach(this.#domains, this.#onAway, async (book, domain) => {
       const [tries, ends] = [own(attempts, domain), own(settlements, domain)];
       if (tries.length + ends.length > 0) settled += await book.settle(tries, ends);
-    }
+    });
     return settled;
   }
 }
 
-/** Each limit domain learns by itself; of a provider the worst of its circuits is told. */
+/** Each limit domain learns by itself; of a provider the worst of its circuits is told, of domains that are there. */
 export class DomainCircuitBook implements CircuitBook {
-  readonly #books: readonly CircuitBook[];
+  readonly #domains: ByDomain<CircuitBook>;
+  readonly #onAway: OnDomainAway;
 
-  constructor(books: readonly CircuitBook[]) {
-    this.#books = books;
+  constructor(domains: ByDomain<CircuitBook>, onAway: OnDomainAway) {
+    this.#domains = domains;
+    this.#onAway = onAway;
   }
 
   async circuits(): Promise<readonly CircuitStatus[]> {
-    const all = (await Promise.all(this.#books.map((book) => book.circuits()))).flat();
+    const all: CircuitStatus[] = [];
+    await inEach(this.#domains, this.#onAway, async (book) => {
+      all.push(...(await book.circuits()));
+    });
     const worst = Map.groupBy(all, ({ provider }) => provider);
     return [...worst.values()]
       .flatMap((circuits) => circuits.sort((left, right) => badness(right) - badness(left)).slice(0, 1))

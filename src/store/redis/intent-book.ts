@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { GatewayLogRow, IntentBook, OpenIntent } from '../../core/ledger.ts';
+import type { IntentBook, IntentClosing, OpenIntent } from '../../core/ledger.ts';
 import type { RedisClient } from './connection.ts';
 import { ledgerKeys, STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
 import { CLOSE } from './ledger-scripts.ts';
@@ -34,12 +34,12 @@ export class RedisIntentBook implements IntentBook {
     return found.slice(0, limit);
   }
 
-  async close(
-    closings: readonly { readonly intentId: string; readonly row: GatewayLogRow }[],
-    leaseMs: number,
-  ): Promise<number> {
+  async close(closings: readonly IntentClosing[], leaseMs: number): Promise<number> {
     const { rows, intents, leases, reservations, counters } = this.#keys;
-    const args = closings.flatMap(({ intentId, row }) => [JSON.stringify(row), intentId]);
+    const args = closings.flatMap(({ intentId, row }) => [
+      row === undefined ? '' : JSON.stringify(row),
+      intentId,
+    ]);
     const limits = [leaseMs, STREAM_LIMITS.rows];
     const keys = [rows, intents, leases, reservations, counters];
     return Number(await CLOSE.run(this.#redis, keys, [...limits, ...args]));

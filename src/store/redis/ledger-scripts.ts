@@ -19,6 +19,12 @@ for index = 12, #ARGV do providers[#providers + 1] = ARGV[index] end
 local keeps = ARGV[5] ~= ''
 local wants = #KEYS == (keeps and 8 or 7)
 local found = wants and redis.call('GET', KEYS[7])
+local again = string.find(ARGV[10], '-', 1, true)
+if again then
+  redis.call('XDEL', KEYS[1], ARGV[10])
+  redis.call('ZREM', LEASES, ARGV[10])
+  release(ARGV[10])
+end
 local full = redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3])
 local checks = ARGV[8] ~= '' and not full and cjson.decode(ARGV[8]) or {}
 local decision = { output = tonumber(ARGV[9]), refused = false, leftOut = {}, found = {} }
@@ -27,6 +33,11 @@ if #checks > 0 then
   if found and ARGV[10] == '1' then
     for _, check in ipairs(checks) do
       if check.kind ~= 'count' then check.kind, check.cuts = 'idle', false end
+    end
+  end
+  if again then
+    for _, check in ipairs(checks) do
+      if check.kind == 'count' then check.kind = 'idle' end
     end
   end
   decision = decide(checks, providers, decision.output)
@@ -153,7 +164,7 @@ for index = 3, #ARGV, 2 do
   local age = now - tonumber(string.match(id, '^%d+'))
   if closed < room and age >= tonumber(ARGV[1]) and (not lease or tonumber(lease) <= now)
     and redis.call('XDEL', KEYS[2], id) == 1 then
-    redis.call('XADD', KEYS[1], '*', 'row', ARGV[index])
+    if ARGV[index] ~= '' then redis.call('XADD', KEYS[1], '*', 'row', ARGV[index]) end
     redis.call('ZREM', LEASES, id)
     release(id)
     closed = closed + 1
@@ -173,7 +184,8 @@ export function createLedgerScripts(clock = NOW) {
      * KEYS: intents, circuits, leases, reservations, counters, alerts, the kept answer that is wanted, if any, and
      * where something is to be kept, if anywhere. ARGV: request id, intent (JSON), most open intents, ms for which a
      * probe is waited for, ms for which something is kept (or empty) and what, ms of a lease, checks (limit-codec.ts,
-     * or empty), tokens of output that are asked for, 1 where what is wanted spares the upstream, 1 where circuits
+     * or empty), tokens of output that are asked for, 1 where what is wanted spares the upstream, 0 where it does
+     * not, or the intent in whose place this one comes (it goes, and rules on requests have counted it), 1 where circuits
      * count, then providers. Something is kept after what was wanted, and not at all where that is gone.
      *
      * Returns the intent's id (empty where too many are open, or a rule refused), the kept answer or nil, for each
@@ -210,8 +222,8 @@ export function createLedgerScripts(clock = NOW) {
     renew: new RedisScript(renewSource(clock)),
     /**
      * Puts rows in the place of intents that are still open and still lapsed, and frees what they reserved. KEYS: rows,
-     * intents, leases, reservations, counters. ARGV: lease in ms, most waiting rows, then row (JSON) and intent id in
-     * turn. Returns how many.
+     * intents, leases, reservations, counters. ARGV: lease in ms, most waiting rows, then row (JSON, or empty: it goes
+     * without one) and intent id in turn. Returns how many.
      */
     close: new RedisScript(closeSource(clock)),
     /** KEYS: circuits. Returns provider, state, failures and ms until somebody may try, in turn. */

@@ -39,6 +39,8 @@ export interface RedisLedgerOptions {
   readonly place?: DomainPlace;
   /** How long an admitted or renewed request counts as alive. */
   readonly leaseMs?: number;
+  /** Milliseconds for which an admission waits for Redis; 250 unless said otherwise. */
+  readonly patienceMs?: number;
   /** Rows held while Redis is away; beyond, the oldest are dropped. About 1 KiB each. */
   readonly maxQueuedRows?: number;
   readonly maxOpenIntents?: number;
@@ -66,6 +68,7 @@ export class RedisLedger implements Ledger {
   readonly #place: DomainPlace;
   readonly #maxOpenIntents: number;
   readonly #leaseMs: number;
+  readonly #patienceMs: number;
   readonly #outbox: RedisOutbox;
 
   #timeouts = 0;
@@ -80,6 +83,7 @@ export class RedisLedger implements Ledger {
     this.#place = options.place ?? ONLY_DOMAIN;
     this.#maxOpenIntents = options.maxOpenIntents ?? STREAM_LIMITS.intents;
     this.#leaseMs = options.leaseMs ?? LEASE_MS;
+    this.#patienceMs = options.patienceMs ?? COMMAND_TIMEOUT_MS;
     this.#outbox = new RedisOutbox({ ...options, keys: this.#keys, leaseMs: this.#leaseMs });
   }
 
@@ -98,7 +102,7 @@ export class RedisLedger implements Ledger {
       this.#admitArguments(request, providers),
     );
     try {
-      const reply = await answeredWithin(COMMAND_TIMEOUT_MS, asked);
+      const reply = await answeredWithin(this.#patienceMs, asked);
       this.#timeouts = 0;
       return this.#admission(reply, request, providers);
     } catch (error) {
@@ -132,7 +136,7 @@ export class RedisLedger implements Ledger {
   }
 
   #admitArguments(
-    { intent, keep, limits, outputTokens, foundIsAnswer }: AdmitRequest,
+    { intent, keep, limits, outputTokens, foundIsAnswer, insteadOf }: AdmitRequest,
     providers: readonly string[],
   ): (string | number | Buffer)[] {
     return [
@@ -145,7 +149,7 @@ export class RedisLedger implements Ledger {
       this.#leaseMs,
       encodeChecks(limits, this.#place),
       Math.max(0, Math.ceil(outputTokens)),
-      foundIsAnswer ? 1 : 0,
+      insteadOf ?? (foundIsAnswer ? 1 : 0),
       this.#circuitBreaker().failures > 0 ? 1 : 0,
       ...providers,
     ];

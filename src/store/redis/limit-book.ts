@@ -1,5 +1,6 @@
 import type { LimitAlert, LimitBook, LimitUnit, LimitUsage } from '../../core/limits.ts';
 import type { RedisClient } from './connection.ts';
+import { inEach, type ByDomain, type OnDomainAway } from './domains.ts';
 import { ledgerKeys, type LedgerKeys } from './ledger-keys.ts';
 import { LIMIT_RESET, LIMIT_USAGE } from './limit-book-scripts.ts';
 import { SEPARATOR, whoOf } from './limit-codec.ts';
@@ -14,11 +15,17 @@ const OF_DOMAIN = '@';
 /** The counters in Redis as admins see them: each as the sum over all limit domains. */
 export class RedisLimitBook implements LimitBook {
   readonly #redis: RedisClient;
-  readonly #domains: ReadonlyMap<string, LedgerKeys>;
+  readonly #domains: ByDomain<LedgerKeys>;
+  readonly #onAway: OnDomainAway;
 
   /** @param domains limit domains; `default` alone unless said otherwise */
-  constructor(redis: RedisClient, domains: string | readonly string[] = 'default') {
+  constructor(
+    redis: RedisClient,
+    domains: string | readonly string[] = 'default',
+    onAway: OnDomainAway = () => undefined,
+  ) {
     this.#redis = redis;
+    this.#onAway = onAway;
     this.#domains = new Map([domains].flat().map((domain) => [domain, ledgerKeys(domain)]));
   }
 
@@ -91,12 +98,12 @@ export class RedisLimitBook implements LimitBook {
 
   async alerts(limit: number): Promise<readonly { readonly id: string; readonly alert: LimitAlert }[]> {
     const found: { readonly id: string; readonly alert: LimitAlert }[] = [];
-    for (const [domain, keys] of this.#domains) {
+    await inEach(this.#domains, this.#onAway, async (keys, domain) => {
       const entries = await this.#redis.xrange(keys.alerts, '-', '+', 'COUNT', limit);
       found.push(
         ...entries.map(([id, fields]) => ({ id: `${id}${OF_DOMAIN}${domain}`, alert: alertOf(fields) })),
       );
-    }
+    });
     return found.slice(0, limit);
   }
 

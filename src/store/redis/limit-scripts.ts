@@ -225,8 +225,11 @@ local function askForShares(checks, asked)
   for _, check in ipairs(checks) do
     if check.shared then
       local need = check.kind == 'soft' and 1 or needOf(check, asked)
-      local wanted = check.counter.settled + check.counter.reserved + need
-      if wanted * 4 > check.most * 3 then ask(check.counter.name, check, wanted) end
+      local used = check.counter.settled + check.counter.reserved
+      local least = check.cuts and needOf(check, math.min(asked, ${MIN_OUTPUT_TOKENS})) or need
+      local wanted = math.min(used + need, check.limit)
+      -- Where the whole limit has no room for it, no share helps.
+      if used + least <= check.limit and wanted * 4 > check.most * 3 then ask(check.counter.name, check, wanted) end
     end
   end
 end

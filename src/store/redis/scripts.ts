@@ -75,7 +75,7 @@ for _, entry in ipairs(page) do
   local lease = redis.call('ZSCORE', KEYS[2], entry[1])
   if not lease or tonumber(lease) <= now then
     found[#found + 1] = entry[1]
-    found[#found + 1] = entry[2][4]
+    found[#found + 1] = entry[2][4] or ''
   end
 end
 if #page == tonumber(ARGV[3]) then found[1] = '(' .. page[#page][1] end

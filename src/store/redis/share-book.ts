@@ -90,11 +90,20 @@ export class RedisShareBook implements ShareBook {
     return shares;
   }
 
-  async alert(ask: ShareAsk, used: number): Promise<void> {
+  async alert(sums: readonly { readonly ask: ShareAsk; readonly used: number }[]): Promise<void> {
     const { alerted, alerts } = this.#at(0).keys;
-    const { counter, unit, limit, ends } = ask;
-    const args = [whoOf(ask), unit, used, limit, ends, ...ask.alerts];
-    await this.#scripts.alert.run(this.#redis, [alerted(counter), alerts], args);
+    for (let from = 0; from < sums.length; from += COUNTERS_AT_ONCE) {
+      const some = sums.slice(from, from + COUNTERS_AT_ONCE);
+      const args = some.flatMap(({ ask, used }) => {
+        const { unit, limit, ends } = ask;
+        return [whoOf(ask), unit, used, limit, ends, ask.alerts.join(' ')];
+      });
+      await this.#scripts.alert.run(
+        this.#redis,
+        [alerts, ...some.map(({ ask }) => alerted(ask.counter))],
+        args,
+      );
+    }
   }
 
   #at(domain: number): Domain {

@@ -50,22 +50,25 @@ return shares`;
 }
 
 /**
- * Tells of a threshold once. KEYS: what was told, alerts. ARGV: rule and subject, unit, used, limit, end of the
- * period, thresholds, ascending. An alert stays known for as long as its counter may.
+ * Tells of thresholds once. KEYS: alerts, then of each counter what was told. ARGV: of each counter rule and subject, unit,
+ * used, limit, end of the period, and thresholds, ascending, with blanks between. An alert stays known for as long as its
+ * counter may.
  */
 function alertSource(clock: string): string {
   return `${clock}
-local told = tonumber(redis.call('GET', KEYS[1]) or 0)
-for index = 6, #ARGV do
-  local percent = tonumber(ARGV[index])
-  if percent > told and ARGV[3] * 100 >= percent * ARGV[4] then
-    told = percent
-    redis.call('SET', KEYS[1], percent, 'PX', string.format('%.0f', math.max(1000, ARGV[5] - now + 86400000)))
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10000, '*', 'who', ARGV[1], 'unit', ARGV[2], 'percent', percent,
-      'used', ARGV[3], 'limit', ARGV[4], 'time', now, 'ends', ARGV[5])
+for at = 2, #KEYS do
+  local who, unit, used, limit, ends, thresholds = unpack(ARGV, at * 6 - 11, at * 6 - 6)
+  local told = tonumber(redis.call('GET', KEYS[at]) or 0)
+  for threshold in string.gmatch(thresholds, '%S+') do
+    local percent = tonumber(threshold)
+    if percent > told and used * 100 >= percent * limit then
+      told = percent
+      redis.call('SET', KEYS[at], percent, 'PX', string.format('%.0f', math.max(1000, ends - now + 86400000)))
+      redis.call('XADD', KEYS[1], 'MAXLEN', '~', 10000, '*', 'who', who, 'unit', unit, 'percent', percent,
+        'used', used, 'limit', limit, 'time', now, 'ends', ends)
+    end
   end
-end
-return told`;
+end`;
 }
 
 /** Rounds are numbered by the clock, so that a store that has lost their last number goes on behind it. */

@@ -245,14 +245,14 @@ describe('faults', () => {
 });
 
 test('the types of a gateway are read in well under the time that a start may take', () => {
-  const start = performance.now();
+  const start = process.cpuUsage();
   const fresh = new Encoder();
   fresh.encodeAny({ '@type': LISTENER, name: 'l' });
   fresh.encodeAny({
     '@type': `${TYPE}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`,
   });
   fresh.encodeAny({ '@type': CLUSTER, name: 'c' });
-  const milliseconds = performance.now() - start;
+  const milliseconds = process.cpuUsage(start).user / 1000;
   process.stdout.write(`types of listener, connection manager and cluster: ${milliseconds.toFixed(0)} ms\n`);
   // About 100 ms on a quiet machine; the limit leaves room for a busy one.
   expect(milliseconds).toBeLessThan(2000);

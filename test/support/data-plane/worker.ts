@@ -18,7 +18,7 @@ import { createReasoningCarriers } from '../../../src/vault/reasoning-carrier.ts
 import { KeptInMemory } from './kept-in-memory.ts';
 
 /** How long the key of an issuer is waited for. */
-const SLOW_TOKEN_MS = 300;
+const SLOW_TOKEN_MS = 800;
 
 /** A virtual key of a test, in clear. */
 export interface TestKey extends Omit<VirtualKey, 'hash'> {

@@ -103,7 +103,7 @@ export class ScriptedUpstream {
   }
 
   /** Resolves with the request number `count` (from 1) as soon as its headers are there. */
-  async waitForRequest(count = 1, timeoutMs = 10_000): Promise<RecordedRequest> {
+  async waitForRequest(count = 1, timeoutMs = 30_000): Promise<RecordedRequest> {
     if (this.#requests.length < count) {
       await new Promise<void>((resolve, reject) => {
         const timer = setTimeout(
