@@ -10,7 +10,7 @@ import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts
 import type { IdentityProviderStatus } from '../admin/contract.ts';
 import { processEnvironment, readSettings } from '../config/env.ts';
 import type { LimitUsage } from '../core/limits.ts';
-import { pickFreePort } from '../up/ports.ts';
+import { freePort } from '../../test/support/running-envoy.ts';
 import { parseExpiry } from './duration.ts';
 import type { CliContext } from './context.ts';
 import { formatFields, formatTable } from './table.ts';
@@ -446,7 +446,7 @@ describe('limen get', () => {
 
 describe('every command', () => {
   it('says in one line that the gateway does not run', async () => {
-    const port = await pickFreePort();
+    const port = await freePort();
     const outcome = await limen(['keys', 'list'], { environment: { LIMEN_CONSOLE_PORT: String(port) } });
     expect(outcome).toMatchObject({ out: '', code: 1 });
     expect(outcome.err).toBe(
@@ -489,7 +489,7 @@ function issuer(name: string, more: Partial<IdentityProviderStatus>): IdentityPr
 
 describe('limen doctor', () => {
   it('works when nothing runs, and says what to do', async () => {
-    const [gatewayPort, consolePort] = [await pickFreePort(), await pickFreePort()];
+    const [gatewayPort, consolePort] = [await freePort(), await freePort()];
     const outcome = await limen(['doctor'], {
       environment: {
         LIMEN_GATEWAY_PORT: String(gatewayPort),
@@ -513,7 +513,7 @@ describe('limen doctor', () => {
     const environment = {
       LIMEN_GATEWAY_PORT: port,
       LIMEN_GATEWAY_ADDRESS: '127.0.0.1',
-      LIMEN_CONSOLE_PORT: String(await pickFreePort()),
+      LIMEN_CONSOLE_PORT: String(await freePort()),
       LIMEN_CONFIG: config,
     };
     const outcome = await limen(['doctor', '--json'], { environment });
@@ -566,8 +566,8 @@ describe('limen doctor', () => {
       LIMEN_ADMIN_URL: admin.url,
       LIMEN_ADMIN_TOKEN: admin.token,
       LIMEN_POSTGRES_URL: postgresUrl,
-      LIMEN_REDIS_URL: `redis://127.0.0.1:${await pickFreePort()}`,
-      LIMEN_CLICKHOUSE_URL: `http://127.0.0.1:${await pickFreePort()}`,
+      LIMEN_REDIS_URL: `redis://127.0.0.1:${await freePort()}`,
+      LIMEN_CLICKHOUSE_URL: `http://127.0.0.1:${await freePort()}`,
     };
     const report = JSON.parse((await limen(['doctor', '--json'], { environment })).out);
     const states = Object.fromEntries(

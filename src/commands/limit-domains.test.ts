@@ -309,7 +309,6 @@ it('loses one domain with its node, at once and alone', async () => {
   const options = { redis, logger: noted, circuitBreaker: CIRCUITS, leaseMs: LEASE_MS };
   const books = openControlBooks({ ...options, domains });
   const others = openControlBooks({ ...options, domains: domains.toReversed() });
-  // It has two open, and a threshold crossed, and a circuit open. Of each domain two were opened.
   const { intentId, holds } = await admit(kept, [perHour({ oneTenant: true, fixed: 60 })]);
   store.ledger.settle(
     sampleSettlement(sampleRow('r', { tenant: kept, status: 503, errorCode: 'upstream_error' }), intentId, {
@@ -318,8 +317,8 @@ it('loses one domain with its node, at once and alone', async () => {
     }),
   );
   await sent();
-  const before = await books.intents.backlog();
-  expect(before).toEqual({ intents: 4, rows: 1 });
+  // Each has two open; one of them a threshold that was crossed, and an open circuit.
+  expect(await books.intents.backlog()).toEqual({ intents: 4, rows: 1 });
   await cluster.killNodeOf(tagsOf(domains[1] ?? ''));
   const startedAt = performance.now();
   expect((await admit(lost)).storeAway).toBe(true);
@@ -329,7 +328,10 @@ it('loses one domain with its node, at once and alone', async () => {
   for (const { intents, recovery, circuits, limits } of [books, others]) {
     expect(await intents.lead(60_000)).toBe(true);
     await vi.waitFor(async () => expect(await intents.lapsed(1, 10)).toHaveLength(3), 15_000);
-    expect(await recovery.open('', 10)).toHaveLength(3);
+    const found = await recovery.open('', 10);
+    expect(found).toHaveLength(3);
+    // Who looks for more hears of the lost one, and so looks again.
+    await expect(recovery.open(found.at(-1)?.intentId ?? '', 10)).rejects.toThrow();
     expect(await circuits.circuits()).toMatchObject([{ provider: 'openai', state: 'open' }]);
     expect((await limits.alerts(10)).map(({ alert }) => alert.percent)).toEqual([50]);
     expect(await intents.lead(1)).toBe(true);
@@ -347,7 +349,8 @@ it('loses one domain with its node, at once and alone', async () => {
   const settlements = [`1-0@${domains[1] ?? ''}`, next?.intentId ?? ''].map((intentId) =>
     sampleSettlement(sampleRow('r'), intentId),
   );
-  expect(await books.recovery.settle([], settlements)).toBe(1);
+  await expect(books.recovery.settle([], settlements)).rejects.toThrow();
+  expect((await books.intents.lapsed(1, 10)).map(({ intentId }) => intentId)).not.toContain(next?.intentId);
   expect(lines.filter((line) => line.includes('a limit domain is away'))).toHaveLength(2);
 });
 

@@ -83,6 +83,17 @@ describe('Reconciler', () => {
     expect(await redis.xlen(keys.rows)).toBe(450);
   });
 
+  it('stops behind those that it has looked for, however many there are', { timeout: 60_000 }, async () => {
+    const { keys, recover, reconciler, opened } = installation();
+    await opened(5001, readable);
+    recover.mockImplementationOnce(() => {
+      void reconciler.stop();
+      return Promise.resolve(0);
+    });
+    expect(await reconciler.reconcile()).toBe(5000);
+    expect(await redis.xlen(keys.intents)).toBe(1);
+  });
+
   it('tells once a minute that the store is away', async () => {
     const { keys, lines, reconciler } = installation();
     await redis.set(keys.intents, 'no stream');

@@ -101,12 +101,13 @@ export class Reconciler {
     let closed = 0;
     for (;;) {
       const lapsed = await book.lapsed(leaseMs, LOOKED_FOR_AT_ONCE);
+      if (lapsed.length === 0) break;
       // Those are open no longer, and the book closes no others.
       const recovered = await recover(lapsed);
       const now = await this.#close(lapsed);
       closed += now;
       // A round that did nothing would find the same again.
-      if (lapsed.length < LOOKED_FOR_AT_ONCE || now + recovered === 0) break;
+      if (now + recovered === 0 || this.#stopped) break;
     }
     if (closed > 0) {
       observer.unsettled(closed);

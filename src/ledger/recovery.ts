@@ -88,7 +88,7 @@ export class Recovery {
       }
       this.#watchRounds -= 1;
       if (this.#watchRounds % WATCH_EVERY_ROUNDS > 0) return;
-      this.#watched = (await this.#look(this.#watched, SETTLED_WITHIN_MS)).tried;
+      this.#watch((await this.#look(this.#watched, SETTLED_WITHIN_MS)).tried);
     } catch (error) {
       if (!this.#mayLog()) return;
       const reason = error instanceof Error ? error.message : String(error);
@@ -96,22 +96,29 @@ export class Recovery {
     }
   }
 
-  /** Looks for what is known of all open requests; returns how many were settled. Rejects where the store is away. */
+  /**
+   * Looks for what is known of all open requests; returns how many were settled. Rejects where the store, or a part of it,
+   * is away.
+   */
   async recoverOpen(): Promise<number> {
     let recovered = 0;
-    // They may be open no longer, settled by one who did not know of their failed tries.
-    const watched = [...(await this.#look(this.#watched, SETTLED_WITHIN_MS)).tried];
     for (let after = ''; ;) {
       const intents = await this.#options.book.open(after, INTENTS_AT_ONCE);
+      if (intents.length === 0) break;
       const look = await this.#look(intents, SETTLED_WITHIN_MS);
       recovered += look.recovered;
-      watched.push(...look.tried);
+      this.#watch([...look.tried, ...this.#watched]);
       after = intents.at(-1)?.intentId ?? '';
-      if (intents.length < INTENTS_AT_ONCE || this.#stopped) break;
+      if (this.#stopped) break;
     }
-    const each = new Map(watched.map((intent) => [intent.intentId, intent]));
-    this.#watched = [...each.values()].slice(0, MOST_WATCHED);
+    // They may be open no longer, settled by one who did not know of their failed tries.
+    this.#watch((await this.#look(this.#watched, SETTLED_WITHIN_MS)).tried);
     return recovered;
+  }
+
+  #watch(intents: readonly OpenIntent[]): void {
+    const each = new Map(intents.map((intent) => [intent.intentId, intent]));
+    this.#watched = [...each.values()].slice(0, MOST_WATCHED);
   }
 
   /** Looks for the ends of these requests; returns how many were settled. Rejects where the store is away. */

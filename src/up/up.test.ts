@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readSettings, type Settings } from '../config/env.ts';
-import { pickFreePort } from './ports.ts';
+import { freePort } from '../../test/support/running-envoy.ts';
 import { isRunning, identify } from './process-identity.ts';
 import { readUpState } from './up-state.ts';
 
@@ -60,7 +60,7 @@ beforeEach(async () => {
     else response.end('end');
   }).listen(0, '127.0.0.1');
   await once(upstream, 'listening');
-  const [gatewayPort, consolePort] = [await pickFreePort(), await pickFreePort()];
+  const [gatewayPort, consolePort] = [await freePort(), await freePort()];
   settings = readSettings(
     {},
     {

@@ -10,10 +10,10 @@ import { type ScriptedUpstream, startUpstream } from '../support/upstream/index.
 
 const MIB = 1_048_576;
 const memorySchema = z.object({ allocated: z.string() });
-/** Envoy's buffers from the provider and towards the client, each a mebibyte more than the largest request, and a third more. */
-const NATIVE_HELD_BYTES = 88 * MIB;
+/** Envoy's buffer towards the client, a mebibyte more than the largest request, that from the provider, and a third more. */
+const NATIVE_HELD_BYTES = 46 * MIB;
 /** The same, and the windows to and from the worker. */
-const PROCESSED_HELD_BYTES = 100 * MIB;
+const PROCESSED_HELD_BYTES = 52 * MIB;
 /** What the kernel may hold besides of a connection to the provider and of one to the client. */
 const SOCKETS_BYTES = 2 * (largestOf('tcp_rmem') + largestOf('tcp_wmem'));
 /** What a worker holds of a stream, whatever its length. */

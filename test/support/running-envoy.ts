@@ -19,15 +19,26 @@ export async function temporaryFolder(): Promise<string> {
   return await mkdtemp(join(tmpdir(), 'limen-'));
 }
 
-/** A TCP port that was free a moment ago. */
+/** Below those that systems give out by themselves (Linux from 32,768 on, others from 49,152). */
+const PORTS = { from: 22_000, count: 10_000 };
+
+/**
+ * A TCP port that was free a moment ago. No connection of anybody takes it before it is listened on: of those that
+ * systems give out, any may be the client's end of one a second later.
+ */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('expected a TCP address');
-  server.close();
-  await once(server, 'close');
-  return address.port;
+  for (;;) {
+    const port = PORTS.from + Math.floor(Math.random() * PORTS.count);
+    const server = createServer().listen(port, '0.0.0.0');
+    const isFree = await once(server, 'listening').then(
+      () => true,
+      () => false,
+    );
+    if (!isFree) continue;
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }
 
 export interface HttpAnswer {

@@ -56,7 +56,7 @@ function onClock() {
       const reply = await scripts.admit.run(
         redis,
         [intents, circuits, leases, reservations, counters, alerts],
-        [request, '{}', 1_000_000, LEASE_MS, '', '', LEASE_MS, '', 0, 0, 1, ...PROVIDERS],
+        [request, '{}', 1_000_000, LEASE_MS, '', '', LEASE_MS, '', 0, 0, 1, '', ...PROVIDERS],
       );
       const waits: unknown = Array.isArray(reply) ? reply[2] : undefined;
       // Nothing at all where every circuit is clean.

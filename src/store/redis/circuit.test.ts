@@ -121,6 +121,19 @@ describe('RedisLedger and circuits', () => {
     await vi.waitFor(async () => expect(await open()).toEqual({}), 15_000);
   });
 
+  it('leave a probe to its request that is admitted again', async () => {
+    const { ledger, book, open, domain } = installation(1, 60);
+    ledger.recordAttempts([attempt('a')]);
+    await vi.waitFor(async () => expect(await book.circuits()).toMatchObject([{ state: 'open' }]), 15_000);
+    await timeOver(domain);
+    const asked = sampleAdmission('probe', { providers: ['openai'] });
+    const first = await ledger.admit(asked);
+    expect(Object.fromEntries(first.open)).toEqual({});
+    const again = await ledger.admit({ ...asked, insteadOf: first.intentId });
+    expect(Object.fromEntries(again.open)).toEqual({});
+    expect(await open()).toEqual({ openai: about(30) });
+  });
+
   it('open at once for as long as the provider asks, within bounds', async () => {
     const { ledger, open, sent } = installation(100);
     ledger.recordAttempts([

@@ -27,7 +27,7 @@ export interface RedisConnectionOptions {
 
 /**
  * Commands of one turn of the event loop leave in one write: with many requests at once, a write each is an eighth of all
- * that a worker does.
+ * that a worker does. (The connections of a cluster are made by its client, and have a write each.)
  */
 class GatheringRedis extends Redis {
   override sendCommand(...args: Parameters<Redis['sendCommand']>): unknown {

@@ -142,8 +142,10 @@ export class DomainIntentBook implements IntentBook {
 
   async lapsed(leaseMs: number, limit: number): Promise<readonly OpenIntent[]> {
     const found: OpenIntent[] = [];
+    // Each its part, so that one whose intents cannot be closed holds up no other.
+    const most = Math.ceil(limit / this.#domains.size);
     await inEach(this.#domains, this.#onAway, async (book, domain) => {
-      const some = found.length < limit ? await book.lapsed(leaseMs, limit - found.length) : [];
+      const some = await book.lapsed(leaseMs, most);
       found.push(...some.map((intent) => ({ ...intent, intentId: qualified(intent.intentId, domain) })));
     });
     return found;
@@ -182,12 +184,14 @@ export class DomainIntentBook implements IntentBook {
 }
 
 /**
- * Settles what no worker has settled, in all limit domains. What is left open in one that is away is found when it is
- * back, by whoever looks for the ends of lapsed intents.
+ * Settles what no worker has settled, in all limit domains. Those that are there are served first; then the call rejects
+ * for those that are away, so that whoever asks does so again.
  */
 export class DomainRecoveryBook implements RecoveryBook {
   readonly #domains: ByDomain<RecoveryBook>;
   readonly #onAway: OnDomainAway;
+  /** Why a domain could not be read since the first page was asked for. */
+  #unread: unknown;
 
   constructor(domains: ByDomain<RecoveryBook>, onAway: OnDomainAway) {
     this.#domains = domains;
@@ -198,12 +202,18 @@ export class DomainRecoveryBook implements RecoveryBook {
     const names = [...this.#domains.keys()];
     const last = partsOf(this.#domains, after);
     const left = new Map([...this.#domains].slice(names.indexOf(last.domain)));
+    if (after === '') this.#unread = undefined;
+    const onAway: OnDomainAway = (domain, error) => {
+      this.#unread = error;
+      this.#onAway(domain, error);
+    };
     const found: OpenIntent[] = [];
-    await inEach(left, this.#onAway, async (book, domain) => {
+    await inEach(left, onAway, async (book, domain) => {
       const from = domain === last.domain ? last.id : '';
       const some = found.length < limit ? await book.open(from, limit - found.length) : [];
       found.push(...some.map((intent) => ({ ...intent, intentId: qualified(intent.intentId, domain) })));
     });
+    if (found.length === 0 && this.#unread !== undefined) throw this.#unread;
     return found;
   }
 
@@ -217,10 +227,16 @@ export class DomainRecoveryBook implements RecoveryBook {
         return its === domain ? [{ ...one, intentId: id }] : [];
       });
     let settled = 0;
-    await inEach(this.#domains, this.#onAway, async (book, domain) => {
+    let unsettled: unknown;
+    const onAway: OnDomainAway = (domain, error) => {
+      unsettled = error;
+      this.#onAway(domain, error);
+    };
+    await inEach(this.#domains, onAway, async (book, domain) => {
       const [tries, ends] = [own(attempts, domain), own(settlements, domain)];
       if (tries.length + ends.length > 0) settled += await book.settle(tries, ends);
     });
+    if (unsettled !== undefined) throw unsettled;
     return settled;
   }
 }

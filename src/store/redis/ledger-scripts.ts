@@ -15,15 +15,15 @@ function admitSource(clock: string): string {
   const keys = { leases: 'KEYS[3]', reservations: 'KEYS[4]', counters: 'KEYS[5]', alerts: 'KEYS[6]' };
   return `${clock}${CIRCUITS('KEYS[2]')}${COUNT(keys, 'ARGV[7]')}${ADMIT_LIMITS}
 local providers = {}
-for index = 12, #ARGV do providers[#providers + 1] = ARGV[index] end
+for index = 13, #ARGV do providers[#providers + 1] = ARGV[index] end
 local keeps = ARGV[5] ~= ''
 local wants = #KEYS == (keeps and 8 or 7)
 local found = wants and redis.call('GET', KEYS[7])
-local again = string.find(ARGV[10], '-', 1, true)
+local again = ARGV[12] ~= ''
 if again then
-  redis.call('XDEL', KEYS[1], ARGV[10])
-  redis.call('ZREM', LEASES, ARGV[10])
-  release(ARGV[10])
+  redis.call('XDEL', KEYS[1], ARGV[12])
+  redis.call('ZREM', LEASES, ARGV[12])
+  release(ARGV[12])
 end
 local full = redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3])
 local checks = ARGV[8] ~= '' and not full and cjson.decode(ARGV[8]) or {}
@@ -60,7 +60,7 @@ for _, provider in ipairs(clean and {} or providers) do
   local circuit = not decision.leftOut[provider] and readCircuit(provider)
   if circuit and circuit.open > 0 then
     wait = math.max(circuit.open, circuit.lease) - now
-    if wait <= 0 then
+    if wait <= 0 or again and circuit.probe == ARGV[1] and circuit.open <= now then
       wait = 0
       circuit.probe = ARGV[1]
       circuit.lease = now + ARGV[4]
@@ -184,16 +184,16 @@ export function createLedgerScripts(clock = NOW) {
      * KEYS: intents, circuits, leases, reservations, counters, alerts, the kept answer that is wanted, if any, and
      * where something is to be kept, if anywhere. ARGV: request id, intent (JSON), most open intents, ms for which a
      * probe is waited for, ms for which something is kept (or empty) and what, ms of a lease, checks (limit-codec.ts,
-     * or empty), tokens of output that are asked for, 1 where what is wanted spares the upstream, 0 where it does
-     * not, or the intent in whose place this one comes (it goes, and rules on requests have counted it), 1 where circuits
-     * count, then providers. Something is kept after what was wanted, and not at all where that is gone.
+     * or empty), tokens of output that are asked for, 1 where what is wanted spares the upstream, 1 where circuits
+     * count, the intent in whose place this one comes (it goes, and rules on requests have counted it) or nothing, then
+     * providers. Something is kept after what was wanted, and not at all where that is gone.
      *
      * Returns the intent's id (empty where too many are open, or a rule refused), the kept answer or nil, for each
      * provider the ms to keep away from it (nothing where all are well), the tokens of output, and of each check
      * verdict, used, held, reserved, ms to its reset, the number of its period and 1 where it is to be settled (nothing where too many intents
      * are open: then no rule was looked at). A circuit whose time is over answers 0 to one request, its probe, and
-     * the others wait for that. Where a rule refused, nothing was written at all, but that lapsed reservations were freed, and
-     * more of a shared limit was asked for.
+     * the others wait for that. Where a rule refused, nothing was written at all, but that lapsed reservations were freed,
+     * more of a shared limit was asked for, and the intent went in whose place this one would have come.
      */
     admit: new RedisScript(admitSource(clock)),
     /**

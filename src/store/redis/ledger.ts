@@ -149,8 +149,9 @@ export class RedisLedger implements Ledger {
       this.#leaseMs,
       encodeChecks(limits, this.#place),
       Math.max(0, Math.ceil(outputTokens)),
-      insteadOf ?? (foundIsAnswer ? 1 : 0),
+      foundIsAnswer ? 1 : 0,
       this.#circuitBreaker().failures > 0 ? 1 : 0,
+      insteadOf ?? '',
       ...providers,
     ];
   }

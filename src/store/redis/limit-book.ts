@@ -108,13 +108,13 @@ export class RedisLimitBook implements LimitBook {
   }
 
   async acknowledge(ids: readonly string[]): Promise<void> {
-    for (const [domain, keys] of this.#domains) {
+    await inEach(this.#domains, this.#onAway, async (keys, domain) => {
       const suffix = `${OF_DOMAIN}${domain}`;
       const own = ids.filter((id) => id.endsWith(suffix)).map((id) => id.slice(0, -suffix.length));
       for (let from = 0; from < own.length; from += PAGE) {
         await this.#redis.xdel(keys.alerts, ...own.slice(from, from + PAGE));
       }
-    }
+    });
   }
 }
 

@@ -63,7 +63,7 @@ function onClock() {
       const reply = await scripts.admit.run(
         redis,
         [intents, circuits, leases, reservations, counters, alerts, ...(isAnswered ? [kept('answer')] : [])],
-        ['r', '{}', 1_000_000, 1000, '', '', LEASE_MS, encodeChecks(checks), asked, 1, 0, ...providers],
+        ['r', '{}', 1_000_000, 1000, '', '', LEASE_MS, encodeChecks(checks), asked, 1, 0, '', ...providers],
       );
       const [id, , , output, checked] = lists(reply);
       const verdicts = readVerdicts(checked);

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TestRedis } from '../../../test/support/redis.ts';
 import { createLogger } from '../../telemetry/logger.ts';
@@ -47,6 +48,15 @@ describe('answeredWithin', () => {
     const until = performance.now() + 150;
     do pingElsewhere(server.url);
     while (performance.now() < until);
+    expect(await answer).toBe('PONG');
+  });
+
+  it('begins when the command leaves: at the end of the turn, however long that is', async () => {
+    await server.signal('SIGSTOP');
+    const answer = answeredWithin(2000, redis.ping());
+    for (const until = performance.now() + 2200; performance.now() < until;);
+    await delay(100);
+    await server.signal('SIGCONT');
     expect(await answer).toBe('PONG');
   });
 

@@ -58,7 +58,7 @@ function alertSource(clock: string): string {
   return `${clock}
 for at = 2, #KEYS do
   local who, unit, used, limit, ends, thresholds = unpack(ARGV, at * 6 - 11, at * 6 - 6)
-  local told = tonumber(redis.call('GET', KEYS[at]) or 0)
+  local told = tonumber(redis.pcall('GET', KEYS[at]) or 0) or 0
   for threshold in string.gmatch(thresholds, '%S+') do
     local percent = tonumber(threshold)
     if percent > told and used * 100 >= percent * limit then

@@ -104,7 +104,7 @@ async function installed(count: number) {
       const reply = await SCRIPTS.admit.run(
         redis,
         [intents, circuits, leases, reservations, counters, alerts],
-        ['r', '{}', 1_000_000, 1000, '', '', LEASE_MS, encodeChecks(checks, place), outputTokens, 1, 0],
+        ['r', '{}', 1_000_000, 1000, '', '', LEASE_MS, encodeChecks(checks, place), outputTokens, 1, 0, ''],
       );
       const [id, , , , checked] = lists(reply);
       const verdicts = readVerdicts(checked);

@@ -90,7 +90,12 @@ export function processorCluster(socketPaths: readonly string[]): TypedMessage {
       cluster_name: PROCESSOR_CLUSTER,
       endpoints: [{ lb_endpoints: socketPaths.map(pipeEndpoint) }],
     },
-    common_lb_config: { healthy_panic_threshold: { value: 0 } },
+    common_lb_config: {
+      healthy_panic_threshold: { value: 0 },
+      // Else a change of health within a second of another one is kept back until that is over: a worker that is known
+      // to be dead is sent requests all the while, and one that is back is sent none.
+      update_merge_window: duration(0),
+    },
     health_checks: [
       {
         timeout: duration(1),
@@ -212,7 +217,11 @@ function providerCluster(
       [HTTP_OPTIONS]: typed(HTTP_OPTIONS, {
         common_http_protocol_options: { idle_timeout: duration(60) },
         ...(provider.scheme === 'https'
-          ? { auto_config: { http2_protocol_options: {} } }
+          ? {
+              auto_config: {
+                http2_protocol_options: { initial_stream_window_size: PROVIDER_BUFFER_BYTES },
+              },
+            }
           : { explicit_http_config: { http_protocol_options: {} } }),
         http_filters: filters,
       }),
