@@ -108,7 +108,8 @@ test('with one worker killed, requests are served by the other and make rows', a
     return plane.rows.at(-1);
   });
   expect(row).toMatchObject({ status: 200, usageSource: 'provider' });
-  // From here on nothing fails any more: Envoy has taken the dead one out.
+  // From here on nothing fails any more: Envoy has taken the dead one out, and waits for no other news to act on it.
+  expect(await plane.configDump()).toMatch(/"update_merge_window":\s*"0s"/);
   const statuses = await Promise.all(
     Array.from({ length: 20 }, async () => (await plane.call(request('chat', { model: 'gpt' }))).status),
   );
