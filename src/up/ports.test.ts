@@ -37,3 +37,19 @@ describe('requireFreePorts', () => {
     );
   });
 });
+
+describe('pickFreePort', () => {
+  it('takes none that systems give to connections, and none that is taken', async () => {
+    const ports = await Promise.all(Array.from({ length: 50 }, () => pickFreePort()));
+    expect(Math.max(...ports)).toBeLessThan(32_768);
+    await Promise.all(
+      ports.map((port) =>
+        expect(requireFreePorts([{ port, address: '127.0.0.1', ...names }])).resolves.toBeUndefined(),
+      ),
+    );
+  });
+
+  it('says so where it cannot listen at all', async () => {
+    await expect(pickFreePort('192.0.2.1')).rejects.toThrow('There is no free port on 192.0.2.1');
+  });
+});

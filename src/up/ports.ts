@@ -4,6 +4,10 @@ import { createServer } from 'node:net';
 import { commandOf } from './process-identity.ts';
 import { hasCode, StartError } from './start-error.ts';
 
+const FIRST_OWN_PORT = 22_000;
+const OWN_PORTS = 10_000;
+const MOST_TRIES = 100;
+
 /** A port that Limen will listen on, and the setting that changes it. */
 export interface WantedPort {
   readonly port: number;
@@ -89,15 +93,16 @@ export async function requireFreePorts(wanted: readonly WantedPort[]): Promise<v
   }
 }
 
-/** A free port of the loopback interface, chosen by the operating system. */
-export function pickFreePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      const port = typeof address === 'object' && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
-  });
+/**
+ * A port of this machine that is free now. Its number is below those that systems give to connections (Linux from 32,768
+ * on): any of these may be the client's end of one whenever a process that listens on it starts anew.
+ */
+export async function pickFreePort(address = '127.0.0.1'): Promise<number> {
+  let error: Error | undefined;
+  for (let tries = 0; tries < MOST_TRIES; tries += 1) {
+    const port = FIRST_OWN_PORT + Math.floor(Math.random() * OWN_PORTS);
+    error = await listenError(port, address);
+    if (error === undefined) return port;
+  }
+  throw new StartError(`There is no free port on ${address}: ${error?.message ?? ''}`);
 }

@@ -315,9 +315,10 @@ export function describeScenarios(setting: ScenarioSetting): void {
       setting.upstream().next(dialect.broken({ text: STORY }, { deltas: 3, how }));
       const { turns, error } = await ask({ stream: true });
       expect(error).not.toBeNull();
-      expect(error?.status ?? null).toBeNull();
+      // A gateway that is slower than the upstream breaks has begun no answer yet, and says what became of it.
+      expect(setting.throughGateway ? [null, 502] : [null]).toContain(error?.status ?? null);
       expect(turns[0]?.finish ?? null).toBeNull();
-      expect(STORY.join('').startsWith(turns[0]?.text ?? 'nothing')).toBe(true);
+      expect(STORY.join('').startsWith(turns[0]?.text ?? '')).toBe(true);
       expect(setting.upstream().requests).toHaveLength(1);
     });
 

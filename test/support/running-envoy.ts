@@ -2,10 +2,10 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { request } from 'node:http';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { findEnvoy } from '../../src/up/binaries.ts';
+import { pickFreePort } from '../../src/up/ports.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 
@@ -19,26 +19,9 @@ export async function temporaryFolder(): Promise<string> {
   return await mkdtemp(join(tmpdir(), 'limen-'));
 }
 
-/** Below those that systems give out by themselves (Linux from 32,768 on, others from 49,152). */
-const PORTS = { from: 22_000, count: 10_000 };
-
-/**
- * A TCP port that was free a moment ago. No connection of anybody takes it before it is listened on: of those that
- * systems give out, any may be the client's end of one a second later.
- */
-export async function freePort(): Promise<number> {
-  for (;;) {
-    const port = PORTS.from + Math.floor(Math.random() * PORTS.count);
-    const server = createServer().listen(port, '0.0.0.0');
-    const isFree = await once(server, 'listening').then(
-      () => true,
-      () => false,
-    );
-    if (!isFree) continue;
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
+/** A TCP port that was free a moment ago, on all interfaces. */
+export function freePort(): Promise<number> {
+  return pickFreePort('0.0.0.0');
 }
 
 export interface HttpAnswer {
