@@ -61,8 +61,6 @@ export interface RunningLedger {
   stop(): Promise<void>;
 }
 
-/** No request of a client waits for it; what a stall of this process is must not be taken for one of Redis. */
-const REDIS_TIMEOUT_MS = 1000;
 /** Reads of the rows stream block for up to a second; a command may take that and some more. */
 const BLOCKING_TIMEOUT_MS = 5000;
 const MIGRATION_RETRY_MS = 1000;
@@ -83,7 +81,7 @@ async function statusOf(name: string, version: () => Promise<string | undefined>
 export function startLedger(options: LedgerOptions): RunningLedger {
   const { logger, observer } = options;
   const connection = { url: options.redisUrl, logger, name: 'limen-control' };
-  const redis = connectRedisOrCluster({ ...connection, commandTimeoutMs: REDIS_TIMEOUT_MS });
+  const redis = connectRedisOrCluster(connection);
   const clickhouse = connectClickHouse({ url: options.clickhouseUrl });
   const books = openControlBooks({ ...options, redis });
   // Each waits for its own rows, and blocks its connection by that.

@@ -27,8 +27,6 @@ import { openWorkerStore, type WorkerStore } from './worker-store.ts';
 /** Bodies are bounded by the Gateway resource; a gRPC message is at most one body. */
 const LARGEST_BODY_BYTES = 268_435_456;
 const STOP_MARGIN_MS = 3000;
-/** Of what no request waits for; an admission waits for less (RedisLedger). */
-const REDIS_TIMEOUT_MS = 1000;
 /** How long a worker that starts waits for its store. */
 const REDIS_START_MS = 2000;
 /** Before the first snapshot no request goes anywhere. */
@@ -59,7 +57,6 @@ export async function processor(settings: Settings, index: number): Promise<unde
     url: endpoints.redisUrl,
     logger,
     name: `limen-processor-${index}`,
-    commandTimeoutMs: REDIS_TIMEOUT_MS,
   });
   const metrics: WorkerMetrics = new WorkerMetrics({
     queuedRows: () => store.queued(),

@@ -1,3 +1,4 @@
+import { batchesOf } from '../core/batches.ts';
 import type { GatewayLogRow, IntentBook, IntentClosing, OpenIntent } from '../core/ledger.ts';
 import { makeUsage, priceUsd } from '../core/usage.ts';
 import type { Logger } from '../telemetry/logger.ts';
@@ -133,9 +134,7 @@ export class Reconciler {
       );
     }
     let closed = 0;
-    for (let from = 0; from < closings.length; from += CLOSED_AT_ONCE) {
-      closed += await book.close(closings.slice(from, from + CLOSED_AT_ONCE), leaseMs);
-    }
+    for (const some of batchesOf(closings, CLOSED_AT_ONCE)) closed += await book.close(some, leaseMs);
     return closed;
   }
 }

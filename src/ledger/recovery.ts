@@ -1,3 +1,4 @@
+import { batchesOf } from '../core/batches.ts';
 import type { ChargedAttempt, LedgerSettlement, OpenIntent, RecoveryBook } from '../core/ledger.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { onceAMinute } from '../telemetry/once-a-minute.ts';
@@ -102,17 +103,21 @@ export class Recovery {
    */
   async recoverOpen(): Promise<number> {
     let recovered = 0;
+    const earlier = this.#watched;
+    const found: OpenIntent[] = [];
     for (let after = ''; ;) {
       const intents = await this.#options.book.open(after, INTENTS_AT_ONCE);
       if (intents.length === 0) break;
       const look = await this.#look(intents, SETTLED_WITHIN_MS);
       recovered += look.recovered;
-      this.#watch([...look.tried, ...this.#watched]);
+      found.push(...look.tried);
+      this.#watch([...found, ...earlier]);
       after = intents.at(-1)?.intentId ?? '';
       if (this.#stopped) break;
     }
     // They may be open no longer, settled by one who did not know of their failed tries.
-    this.#watch((await this.#look(this.#watched, SETTLED_WITHIN_MS)).tried);
+    const { tried } = await this.#look(earlier, SETTLED_WITHIN_MS);
+    this.#watch([...found, ...tried]);
     return recovered;
   }
 
@@ -163,8 +168,7 @@ export class Recovery {
     const others = attempts.filter(({ intentId, charges }) => !ended.has(intentId) && charges !== undefined);
     if (others.length > 0) await book.settle(others, []);
     let recovered = 0;
-    for (let from = 0; from < settlements.length; from += SETTLEMENTS_AT_ONCE) {
-      const some = settlements.slice(from, from + SETTLEMENTS_AT_ONCE);
+    for (const some of batchesOf(settlements, SETTLEMENTS_AT_ONCE)) {
       const ids = new Set(some.map(({ intentId }) => intentId));
       const theirs = attempts.filter(({ intentId }) => ids.has(intentId));
       recovered += await book.settle(theirs, some);

@@ -2,13 +2,16 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Cluster, Redis } from 'ioredis';
 import { clusterOf, type ClusterAddress } from '../../core/cluster-address.ts';
 import type { Logger } from '../../telemetry/logger.ts';
+import { onceAMinute } from '../../telemetry/once-a-minute.ts';
 
-/** How long a command may take before its caller goes on without it. */
-export const COMMAND_TIMEOUT_MS = 250;
+/**
+ * How long a command may take before its caller goes on without it. No request waits so long (RedisLedger), and a stall of
+ * this process must not be taken for one of Redis.
+ */
+const COMMAND_TIMEOUT_MS = 1000;
 
 const LONGEST_RECONNECT_DELAY_MS = 1000;
 const READY_POLL_MS = 5;
-const LONG_OUTAGE_LOG_INTERVAL_MS = 60_000;
 /** Who has which slots is asked so often, and whenever a node says that it has one no longer. */
 const SLOTS_REFRESH_MS = 5000;
 
@@ -21,7 +24,7 @@ export interface RedisConnectionOptions {
   readonly logger: Logger;
   /** Whose it is, as CLIENT LIST shows it; no blanks. */
   readonly name?: string;
-  /** Milliseconds until a command counts as failed; 250 unless said otherwise. */
+  /** Milliseconds until a command counts as failed; 1000 unless said otherwise. */
   readonly commandTimeoutMs?: number;
 }
 
@@ -101,19 +104,16 @@ function connectCluster(address: ClusterAddress, options: RedisConnectionOptions
 
 /** One line when the server goes, one a minute while it is gone, one when it is back. */
 function logOutages(redis: RedisClient, logger: Logger): void {
-  let lastLogged = Number.NEGATIVE_INFINITY;
+  let mayLog = onceAMinute();
   let away = false;
   redis.on('error', (error: Error) => {
     away = true;
-    const now = performance.now();
-    if (now - lastLogged < LONG_OUTAGE_LOG_INTERVAL_MS) return;
-    lastLogged = now;
-    logger.warn({ reason: error.message }, 'Redis is away');
+    if (mayLog()) logger.warn({ reason: error.message }, 'Redis is away');
   });
   redis.on('ready', () => {
     if (away) logger.info('Redis is back');
     away = false;
-    lastLogged = Number.NEGATIVE_INFINITY;
+    mayLog = onceAMinute();
   });
 }
 

@@ -48,13 +48,17 @@ function at<One>(domains: ByDomain<One>, domain: string): One {
 /** Who is told that a limit domain does not answer. */
 export type OnDomainAway = (domain: string, error: unknown) => void;
 
-/** One domain after the other. One that is away is told of, and holds up no other. Rejects where all are. */
+/**
+ * One domain after the other. One that is away is told of, and holds up no other. Rejects where all are; else returns why
+ * the last of those is that are.
+ */
 export async function inEach<One>(
   domains: ByDomain<One>,
   onAway: OnDomainAway,
   action: (one: One, domain: string) => Promise<void>,
-): Promise<void> {
+): Promise<unknown> {
   let away = 0;
+  let reason: unknown;
   for (const [domain, one] of domains) {
     try {
       await action(one, domain);
@@ -62,8 +66,10 @@ export async function inEach<One>(
       away += 1;
       if (away === domains.size) throw error;
       onAway(domain, error);
+      reason = error;
     }
   }
+  return reason;
 }
 
 /** The ledger of one worker over several limit domains: each request has all that is its own in its tenant's. */
@@ -203,16 +209,13 @@ export class DomainRecoveryBook implements RecoveryBook {
     const last = partsOf(this.#domains, after);
     const left = new Map([...this.#domains].slice(names.indexOf(last.domain)));
     if (after === '') this.#unread = undefined;
-    const onAway: OnDomainAway = (domain, error) => {
-      this.#unread = error;
-      this.#onAway(domain, error);
-    };
     const found: OpenIntent[] = [];
-    await inEach(left, onAway, async (book, domain) => {
+    const unread = await inEach(left, this.#onAway, async (book, domain) => {
       const from = domain === last.domain ? last.id : '';
       const some = found.length < limit ? await book.open(from, limit - found.length) : [];
       found.push(...some.map((intent) => ({ ...intent, intentId: qualified(intent.intentId, domain) })));
     });
+    this.#unread = unread ?? this.#unread;
     if (found.length === 0 && this.#unread !== undefined) throw this.#unread;
     return found;
   }
@@ -227,12 +230,7 @@ export class DomainRecoveryBook implements RecoveryBook {
         return its === domain ? [{ ...one, intentId: id }] : [];
       });
     let settled = 0;
-    let unsettled: unknown;
-    const onAway: OnDomainAway = (domain, error) => {
-      unsettled = error;
-      this.#onAway(domain, error);
-    };
-    await inEach(this.#domains, onAway, async (book, domain) => {
+    const unsettled = await inEach(this.#domains, this.#onAway, async (book, domain) => {
       const [tries, ends] = [own(attempts, domain), own(settlements, domain)];
       if (tries.length + ends.length > 0) settled += await book.settle(tries, ends);
     });

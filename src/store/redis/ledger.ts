@@ -7,7 +7,7 @@ import type {
   LedgerSettlement,
 } from '../../core/ledger.ts';
 import type { Logger } from '../../telemetry/logger.ts';
-import { COMMAND_TIMEOUT_MS, type RedisClient } from './connection.ts';
+import type { RedisClient } from './connection.ts';
 import { ledgerKeys, STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
 import { ADMIT } from './ledger-scripts.ts';
 import { encodeChecks, holdsOf, ONLY_DOMAIN, readVerdicts, type DomainPlace } from './limit-codec.ts';
@@ -47,6 +47,8 @@ export interface RedisLedgerOptions {
   readonly maxWaitingRows?: number;
 }
 
+/** How long a request waits for its admission. */
+const PATIENCE_MS = 250;
 /**
  * After this many timeouts in a row no intent waits for Redis until it answers again. Those that were asked before the
  * last one was counted count with it: a stall of the machine is one, however many requests waited in it …
@@ -83,7 +85,7 @@ export class RedisLedger implements Ledger {
     this.#place = options.place ?? ONLY_DOMAIN;
     this.#maxOpenIntents = options.maxOpenIntents ?? STREAM_LIMITS.intents;
     this.#leaseMs = options.leaseMs ?? LEASE_MS;
-    this.#patienceMs = options.patienceMs ?? COMMAND_TIMEOUT_MS;
+    this.#patienceMs = options.patienceMs ?? PATIENCE_MS;
     this.#outbox = new RedisOutbox({ ...options, keys: this.#keys, leaseMs: this.#leaseMs });
   }
 

@@ -1,3 +1,4 @@
+import { batchesOf } from '../../core/batches.ts';
 import type { LimitAlert, LimitBook, LimitUnit, LimitUsage } from '../../core/limits.ts';
 import type { RedisClient } from './connection.ts';
 import { inEach, type ByDomain, type OnDomainAway } from './domains.ts';
@@ -111,9 +112,7 @@ export class RedisLimitBook implements LimitBook {
     await inEach(this.#domains, this.#onAway, async (keys, domain) => {
       const suffix = `${OF_DOMAIN}${domain}`;
       const own = ids.filter((id) => id.endsWith(suffix)).map((id) => id.slice(0, -suffix.length));
-      for (let from = 0; from < own.length; from += PAGE) {
-        await this.#redis.xdel(keys.alerts, ...own.slice(from, from + PAGE));
-      }
+      for (const some of batchesOf(own, PAGE)) await this.#redis.xdel(keys.alerts, ...some);
     });
   }
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../../telemetry/logger.ts';
+import { onceAMinute } from '../../telemetry/once-a-minute.ts';
 import type { RedisClient } from './connection.ts';
 import { STREAM_LIMITS, type LedgerKeys } from './ledger-keys.ts';
 import { RENEW } from './ledger-scripts.ts';
@@ -42,7 +43,6 @@ const BATCH_ROWS = 200;
 const BATCH_WAIT_MS = 50;
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 2000;
-const DROP_LOG_INTERVAL_MS = 60_000;
 
 /** What a worker has to tell Redis after a request: sent in batches, held while Redis is away, bounded. */
 export class RedisOutbox {
@@ -52,6 +52,7 @@ export class RedisOutbox {
   readonly #leaseMs: number;
   readonly #maxQueuedRows: number;
   readonly #maxWaitingRows: number;
+  readonly #mayLogDrop = onceAMinute();
 
   #queue: OutboxItem[] = [];
   #batches = 0;
@@ -61,7 +62,6 @@ export class RedisOutbox {
   #flushing: Promise<void> | undefined;
   #retryMs = 0;
   #closed = false;
-  #lastDropLog = Number.NEGATIVE_INFINITY;
   #droppedSinceLog = 0;
 
   constructor(options: OutboxOptions) {
@@ -100,9 +100,7 @@ export class RedisOutbox {
     this.#queue.splice(0, count);
     this.#options.observer.dropped(count);
     this.#droppedSinceLog += count;
-    const now = performance.now();
-    if (now - this.#lastDropLog < DROP_LOG_INTERVAL_MS) return;
-    this.#lastDropLog = now;
+    if (!this.#mayLogDrop()) return;
     this.#options.logger.error(
       { rows: this.#droppedSinceLog },
       'ledger rows dropped: Redis has been away for too long',

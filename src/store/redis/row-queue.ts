@@ -1,3 +1,4 @@
+import { batchesOf } from '../../core/batches.ts';
 import type { QueuedRow, RowQueue } from '../../core/ledger.ts';
 import type { RedisClient } from './connection.ts';
 import { ledgerKeys } from './ledger-keys.ts';
@@ -46,8 +47,8 @@ export class RedisRowQueue implements RowQueue {
   }
 
   async acknowledge(ids: readonly string[]): Promise<void> {
-    for (let from = 0; from < ids.length; from += MOST_IDS) {
-      await ACKNOWLEDGE.run(this.#redis, [this.#stream], [GROUP, ...ids.slice(from, from + MOST_IDS)]);
+    for (const some of batchesOf(ids, MOST_IDS)) {
+      await ACKNOWLEDGE.run(this.#redis, [this.#stream], [GROUP, ...some]);
     }
   }
 

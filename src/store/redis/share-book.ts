@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
+import { batchesOf } from '../../core/batches.ts';
 import type { ShareAsk, ShareBook, ShareChange, ShareState } from '../../core/limits.ts';
 import type { RedisClient } from './connection.ts';
 import { ledgerKeys, type LedgerKeys } from './ledger-keys.ts';
@@ -65,8 +66,7 @@ export class RedisShareBook implements ShareBook {
 
   async states(round: number, domain: number, counters: readonly string[]): Promise<readonly ShareState[]> {
     const found: unknown[] = [];
-    for (let from = 0; from < counters.length; from += COUNTERS_AT_ONCE) {
-      const some = counters.slice(from, from + COUNTERS_AT_ONCE);
+    for (const some of batchesOf(counters, COUNTERS_AT_ONCE)) {
       found.push(...(await this.#run(this.#scripts.states, round, domain, some)));
     }
     return found.map((one) => {
@@ -82,8 +82,7 @@ export class RedisShareBook implements ShareBook {
     changes: readonly ShareChange[],
   ): Promise<readonly number[]> {
     const shares: number[] = [];
-    for (let from = 0; from < changes.length; from += COUNTERS_AT_ONCE) {
-      const some = changes.slice(from, from + COUNTERS_AT_ONCE);
+    for (const some of batchesOf(changes, COUNTERS_AT_ONCE)) {
       const args = [how, this.#domains.length, ...some.flatMap(changeArguments)];
       shares.push(...(await this.#run(this.#scripts.change, round, domain, args)).map(Number));
     }
@@ -92,8 +91,7 @@ export class RedisShareBook implements ShareBook {
 
   async alert(sums: readonly { readonly ask: ShareAsk; readonly used: number }[]): Promise<void> {
     const { alerted, alerts } = this.#at(0).keys;
-    for (let from = 0; from < sums.length; from += COUNTERS_AT_ONCE) {
-      const some = sums.slice(from, from + COUNTERS_AT_ONCE);
+    for (const some of batchesOf(sums, COUNTERS_AT_ONCE)) {
       const args = some.flatMap(({ ask, used }) => {
         const { unit, limit, ends } = ask;
         return [whoOf(ask), unit, used, limit, ends, ask.alerts.join(' ')];

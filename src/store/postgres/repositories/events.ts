@@ -1,4 +1,5 @@
 import { and, desc, eq, gte, lt } from 'drizzle-orm';
+import { batchesOf } from '../../../core/batches.ts';
 import type { EventStore, StoredEvent } from '../../../core/events.ts';
 import type { Database } from '../database.ts';
 import { events } from '../schema/index.ts';
@@ -12,8 +13,7 @@ export function createEventStore(database: Database): EventStore {
   return {
     async record(recorded) {
       const rows: Row[] = [];
-      for (let at = 0; at < recorded.length; at += MOST_AT_ONCE) {
-        const some = recorded.slice(at, at + MOST_AT_ONCE);
+      for (const some of batchesOf(recorded, MOST_AT_ONCE)) {
         rows.push(
           ...(await database
             .insert(events)
