@@ -35,7 +35,8 @@ export interface DemoProvider {
 export async function startDemoProvider(options: DemoProviderOptions): Promise<DemoProvider> {
   const paceMs = options.paceMs ?? DEFAULT_PACE_MS;
   let sequence = 0;
-  const server = createServer((request, response) => {
+  // Envoy is the one to close an idle connection: closed from here, just as it sends on it, it would ask twice.
+  const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
     sequence += 1;
     void handle(request, response, sequence, paceMs);
   });

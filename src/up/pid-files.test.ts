@@ -1,10 +1,10 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { PidFiles } from './pid-files.ts';
+import { PidFiles, sweepPidFiles } from './pid-files.ts';
 import { startWatchdog } from './watchdog.ts';
 
 let folder: string;
@@ -32,14 +32,14 @@ async function longRunning(
   return { child, pid: child.pid ?? 0, ended: once(child, 'exit') };
 }
 
-describe('PidFiles.sweep', () => {
+describe('sweepPidFiles', () => {
   it('ends what was left behind, each with its own signal', async () => {
     const pidFiles = new PidFiles(folder);
     const polite = await longRunning(`process.on('SIGINT', () => process.exit(7))`);
     const plain = await longRunning();
     pidFiles.add('postgres', polite.pid, 'SIGINT');
     pidFiles.add('redis', plain.pid, 'SIGTERM');
-    expect((await pidFiles.sweep()).sort()).toEqual(['postgres', 'redis']);
+    expect((await sweepPidFiles(folder)).sort()).toEqual(['postgres', 'redis']);
     expect(await polite.ended).toEqual([7, null]);
     expect(await plain.ended).toEqual([null, 'SIGTERM']);
     expect(readdirSync(folder)).toEqual([]);
@@ -50,14 +50,14 @@ describe('PidFiles.sweep', () => {
     const stopped = await longRunning();
     stopped.child.kill('SIGSTOP');
     pidFiles.add('processor-0', stopped.pid, 'SIGTERM');
-    await pidFiles.sweep(100);
+    await sweepPidFiles(folder, 100);
     expect(await stopped.ended).toEqual([null, 'SIGKILL']);
   });
 
   it('leaves a process alone that only has the same number', async () => {
     const stranger = await longRunning();
-    writeFileSync(join(folder, 'redis.pid'), `${stranger.pid}\nTERM\n12345\n`);
-    expect(await new PidFiles(folder).sweep()).toEqual([]);
+    writeFileSync(join(new PidFiles(folder).folder, 'redis.pid'), `${stranger.pid}\nTERM\n12345\n`);
+    expect(await sweepPidFiles(folder)).toEqual([]);
     expect(stranger.child.exitCode ?? stranger.child.signalCode).toBeNull();
     expect(readdirSync(folder)).toEqual([]);
   });
@@ -71,8 +71,23 @@ describe('startWatchdog', () => {
     pidFiles.add('postgres', polite.pid, 'SIGINT');
     pidFiles.add('redis', plain.pid, 'SIGTERM');
     // Letting go closes its pipe, just as the kernel does for a killed supervisor.
-    startWatchdog(folder)();
+    startWatchdog(pidFiles.folder)();
     expect(await polite.ended).toEqual([7, null]);
     expect(await plain.ended).toEqual([null, 'SIGTERM']);
+  });
+
+  it('leaves the children of the next start alone, however long its own take to go', async () => {
+    const killed = new PidFiles(folder);
+    // It ignores its signal, so the watchdog waits its five seconds before it kills.
+    const stubborn = await longRunning(`process.on('SIGTERM', () => {})`);
+    killed.add('envoy', stubborn.pid, 'SIGTERM');
+    startWatchdog(killed.folder)();
+    const next = new PidFiles(folder);
+    const own = await longRunning();
+    next.add('envoy', own.pid, 'SIGTERM');
+    expect(await stubborn.ended).toEqual([null, 'SIGKILL']);
+    await expect.poll(() => existsSync(killed.folder)).toBe(false);
+    expect(own.child.exitCode ?? own.child.signalCode).toBeNull();
+    expect(readdirSync(next.folder)).toEqual(['envoy.pid']);
   });
 });

@@ -86,7 +86,9 @@ afterEach(async () => {
 /** Names of supervised children that still run, by the pid files that only a clean stop or a watchdog removes. */
 function leftovers(): string[] {
   try {
-    return readdirSync(join(settings.data, 'pids')).filter((file) => file.endsWith('.pid'));
+    return readdirSync(join(settings.data, 'pids'), { recursive: true, encoding: 'utf8' }).filter((file) =>
+      file.endsWith('.pid'),
+    );
   } catch {
     return [];
   }

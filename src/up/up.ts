@@ -11,7 +11,7 @@ import { installationKey } from './encryption-key.ts';
 import { endpointsOf, type Endpoints } from './endpoints.ts';
 import { envoyChild } from './envoy.ts';
 import { nodeChild } from './node-child.ts';
-import { PidFiles } from './pid-files.ts';
+import { PidFiles, sweepPidFiles } from './pid-files.ts';
 import { pickFreePort, requireFreePorts } from './ports.ts';
 import { postgresChild } from './postgres.ts';
 import { identify } from './process-identity.ts';
@@ -159,10 +159,10 @@ async function prepareFolders(
   makePrivateFolder(settings.run);
   const logs = join(settings.data, 'logs');
   makePrivateFolder(logs);
-  const pidFiles = new PidFiles(join(settings.data, 'pids'));
-  const left = await pidFiles.sweep();
+  const pids = join(settings.data, 'pids');
+  const left = await sweepPidFiles(pids);
   if (left.length > 0) board.line(`  ended what an earlier start had left: ${left.join(', ')}`);
-  return { pidFiles, logs };
+  return { pidFiles: new PidFiles(pids), logs };
 }
 
 /** By then an instance whose parent was killed has begun to stop. */
@@ -232,6 +232,7 @@ export async function startAll(options: UpOptions): Promise<RunningSystem> {
       stopping ??= stopped.finally(() => {
         board.close();
         releaseWatchdog();
+        pidFiles.close();
         removeUpState(settings);
         unlock();
       });

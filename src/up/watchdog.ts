@@ -22,7 +22,7 @@ while [ $tries -lt 50 ]; do
     read -r pid <"$file"
     if kill -0 "$pid" 2>/dev/null; then alive=yes; else rm -f "$file"; fi
   done
-  [ -z "$alive" ] && exit 0
+  [ -z "$alive" ] && break
   sleep 0.1
   tries=$((tries + 1))
 done
@@ -32,12 +32,13 @@ for file in *.pid; do
   send KILL "$pid"
   rm -f "$file"
 done
+cd / && rmdir "$1"
 `;
 
 /**
  * Starts the shell that cleans up when this process is killed and cannot do it itself.
  *
- * @param pidFolder folder of the pid files
+ * @param pidFolder folder of this start's pid files
  * @returns lets the watchdog go, after a clean stop
  */
 export function startWatchdog(pidFolder: string): () => void {

@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { z } from 'zod';
 import type { FailedAttempt } from '../../src/core/ledger.ts';
 import type { ClientFormatName } from '../../src/formats/hub.ts';
 import { CLIENT_KEY, startDataPlane, type DataPlane, type ProviderInput } from '../support/data-plane.ts';
@@ -154,6 +155,13 @@ const BEFORE_CONTENT: readonly Failure[] = [
   },
 ];
 
+/** What an assertion's error says beside its message, which shortens both. */
+const failureSchema = z.object({
+  message: z.string(),
+  actual: z.unknown().optional(),
+  expected: z.unknown().optional(),
+});
+
 describe('one good answer, whoever fails and whoever takes over', () => {
   let plane: DataPlane;
   /** One server for each role and API. */
@@ -298,13 +306,13 @@ describe('one good answer, whoever fails and whoever takes over', () => {
     expectOwn('second', mix.second, { requestId, stream });
   }
 
-  /** What went wrong, a line for each mix. */
+  /** What went wrong, a line for each mix: one text, because a list would be shown as `[ Array(1) ]`. */
   async function everyMix(
     format: ClientFormatName,
     stream: boolean,
     failure: Failure,
     until: Until,
-  ): Promise<readonly string[]> {
+  ): Promise<string> {
     for (const dialect of DIALECTS) {
       if (failure.script !== undefined) upstreams.first.get(dialect.kind)?.always(failure.script(dialect));
       upstreams.second.get(dialect.kind)?.always(dialect.answer(SAID));
@@ -315,7 +323,12 @@ describe('one good answer, whoever fails and whoever takes over', () => {
           await drill(format, stream, mix, failure, until);
           return [];
         } catch (error) {
-          return [`${mix.first.kind}, then ${mix.second.kind}: ${String(error)}`];
+          const { message, actual, expected } = failureSchema.parse(error);
+          return [
+            `${mix.first.kind}, then ${mix.second.kind}: ${message}`,
+            `  expected ${JSON.stringify(expected)}`,
+            `  received ${JSON.stringify(actual)}`,
+          ];
         }
       }),
     );
@@ -328,18 +341,18 @@ describe('one good answer, whoever fails and whoever takes over', () => {
         upstream?.expectNotSent(CLIENT_KEY, 'org-of-the-client', 'proj-of-the-client', ...others);
       }
     }
-    return told.flat();
+    return told.flat().join('\n');
   }
 
   describe.each(FORMATS)('a client of %s', (format) => {
     describe.each([false, true])('stream: %s', (stream) => {
       test.each(BEFORE_HEADERS)('$title', async (failure) => {
-        expect(await everyMix(format, stream, failure, 'responseHeaders')).toEqual([]);
+        expect(await everyMix(format, stream, failure, 'responseHeaders')).toBe('');
       });
     });
 
     test.each(BEFORE_CONTENT)('$title', async (failure) => {
-      expect(await everyMix(format, true, failure, 'firstEvent')).toEqual([]);
+      expect(await everyMix(format, true, failure, 'firstEvent')).toBe('');
     });
   });
 });

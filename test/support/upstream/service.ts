@@ -40,7 +40,7 @@ export class Service {
   }
 
   static async start(): Promise<Service> {
-    const server = createServer({ requestTimeout: 0 });
+    const server = createServer({ requestTimeout: 0, keepAliveTimeout: 0 });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     return new Service(server);
