@@ -1,6 +1,8 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { startAdmin, type TestAdmin } from '../../test/support/admin.ts';
+import { createKnownTeamStore } from '../store/postgres/repositories/known-teams.ts';
+import { createUserStore } from '../store/postgres/repositories/users.ts';
 import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts';
 
 const team = (name: string, spec: object) => ({
@@ -96,5 +98,141 @@ describe('a manager of a team', () => {
     const permissions = ['teams:read'] as const;
     const bound = admin.directory.addKey({ user: 'alice', surfaces: ['admin'], permissions });
     expect((await setMembers('core', ['alice', 'carol'], bound)).status).toBe(403);
+  });
+});
+
+describe('a team', () => {
+  const remove = async (name: string, query = '') => {
+    const { status, body } = await admin.call('DELETE', `/api/v1/resources/Team/${name}${query}`);
+    return `${status} ${JSON.stringify(body)}`;
+  };
+  const apply = (...resources: object[]) => admin.call('PUT', '/api/v1/resources', { resources });
+  const makeKey = async (): Promise<string> => {
+    const { body } = await admin.call('POST', '/api/v1/keys', { user: 'ada', team: 'red' });
+    return z.object({ id: z.string() }).parse(body).id;
+  };
+  const issuer = (claims: object, more: object = {}) => ({
+    apiVersion: 'limen.dev/v1alpha1',
+    kind: 'IdentityProvider',
+    metadata: { name: 'corp' },
+    spec: { issuer: 'https://corp.example.com', audiences: ['limen'], claims, ...more },
+  });
+
+  beforeEach(async () => {
+    await apply(team('red', { models: ['demo*'] }));
+  });
+
+  it('that nobody is in is deleted, and known no longer', async () => {
+    const known = createKnownTeamStore(admin.connection.database);
+    await known.remember([{ name: 'red', members: [], groups: [] }]);
+    expect(await remove('red', '?dryRun=true')).toMatch(/^200 /);
+    expect(await known.list()).toHaveLength(1);
+    expect(await remove('red')).toMatch(/^200 /);
+    expect(await known.list()).toEqual([]);
+    expect(await remove('red')).toMatch(/^404 /);
+  });
+
+  it('is not deleted while a key that works, or can work again, names it', async () => {
+    const ids = [await makeKey(), await makeKey()];
+    const refused = await remove('red');
+    expect(refused).toMatch(/^409 .*key: 2, key_.*, key_.*limen teams delete red --force/);
+    for (const id of ids) expect(refused).toContain(id);
+    expect(await remove('red', '?dryRun=true')).toMatch(/^409 /);
+    const [first, second] = ids;
+    // A deleted one can be restored.
+    await admin.call('DELETE', `/api/v1/keys/${first}`);
+    expect(await remove('red')).toMatch(/^409 .*key: 2/);
+    await admin.call('POST', `/api/v1/keys/${first}/revoke`);
+    await admin.call('PATCH', `/api/v1/keys/${second}`, { team: null });
+    expect(await remove('red')).toMatch(/^200 /);
+  });
+
+  it('names a few of many', async () => {
+    for (let count = 0; count < 7; count += 1) await makeKey();
+    const refused = await remove('red');
+    expect(refused).toMatch(/key: 7, (key_\w+, ){4}key_\w+ …\)/);
+    expect(refused).toContain('"keys":{"count":7,"first":["key_');
+  });
+
+  it.each<[string, () => Promise<unknown>, RegExp]>([
+    [
+      'a key of the configuration names it',
+      () =>
+        apply({
+          apiVersion: 'limen.dev/v1alpha1',
+          kind: 'ApiKey',
+          metadata: { name: 'ci' },
+          spec: { user: 'ci', team: 'red', secret: { env: 'CI_KEY' } },
+        }),
+      /key: 1, config\/ci/,
+    ],
+    [
+      'a user is in it, disabled or not',
+      async () => {
+        const users = createUserStore(admin.connection.database);
+        await users.edit('ada', { team: 'red', disabled: true }, Date.now(), 'test');
+        await users.edit('bob', { team: 'red' }, Date.now(), 'test');
+      },
+      /user: 2, ada, bob/,
+    ],
+    ['it lists a member', () => apply(team('red', { members: ['eve'] })), /listed member: 1, eve/],
+    ['it lists a group', () => apply(team('red', { groups: ['staff'] })), /listed group: 1, staff/],
+    ['tokens may name it', () => apply(issuer({ team: 'team' })), /tokens may name it: 1, corp/],
+    [
+      'tokens may name it by a pattern',
+      () => apply(issuer({ team: 'team' }, { allowedTeams: ['r*'] })),
+      /tokens may name it: 1, corp/,
+    ],
+  ])('is not deleted while %s, but by force', async (_why, given, words) => {
+    await given();
+    expect(await remove('red')).toMatch(/^409 /);
+    expect(await remove('red')).toMatch(words);
+    expect(await remove('red', '?force=true')).toMatch(/^200 /);
+  });
+
+  it.each<[string, object]>([
+    ['name other teams alone', issuer({ team: 'team' }, { allowedTeams: ['blue'] })],
+    ['name none', issuer({})],
+    ['are not taken', issuer({ team: 'team' }, { enabled: false })],
+  ])('is deleted where tokens %s', async (_which, provider) => {
+    await apply(provider);
+    expect(await remove('red')).toMatch(/^200 /);
+  });
+
+  it('that is declared nowhere any more is given up by force alone', async () => {
+    const known = createKnownTeamStore(admin.connection.database);
+    await known.remember([{ name: 'vanished', members: ['ada'], groups: [] }]);
+    expect(await remove('vanished')).toMatch(/^409 .*is no longer declared, and who is in it is refused/);
+    expect(await known.list()).toHaveLength(1);
+    expect(await remove('vanished', '?force=true')).toMatch(/^200 .*"action":"deleted"/);
+    expect(await known.list()).toEqual([]);
+    expect(admin.events.at(-1)).toMatchObject({ type: 'resources-changed' });
+  });
+
+  it('is deleted here where the file declares it too: it goes on bounding', async () => {
+    await makeKey();
+    admin.setFile(JSON.stringify(team('red', { models: ['demo*'] })));
+    expect(await remove('red')).toMatch(/^200 /);
+    expect(await remove('red', '?force=true')).toMatch(/^409 .*read_only/);
+  });
+
+  it('is not given up by who may not write teams', async () => {
+    const known = createKnownTeamStore(admin.connection.database);
+    await known.remember([{ name: 'vanished', members: [], groups: [] }]);
+    admin.directory.setUser({ id: 'limiter', groups: [], roles: ['limits-only'] });
+    await admin.configure(
+      JSON.stringify({
+        apiVersion: 'limen.dev/v1alpha1',
+        kind: 'Role',
+        metadata: { name: 'limits-only' },
+        spec: { permissions: ['limits:write'] },
+      }),
+    );
+    const key = admin.directory.addKey({ user: 'limiter', surfaces: ['admin'] });
+    for (const name of ['vanished', 'red']) {
+      const path = `/api/v1/resources/Team/${name}?force=true`;
+      expect((await admin.call('DELETE', path, undefined, key)).status).toBe(403);
+    }
+    expect(await known.list()).toHaveLength(1);
   });
 });

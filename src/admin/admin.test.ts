@@ -283,6 +283,7 @@ function serverWithout(status: StatusSource, fail: () => Promise<never>) {
         refusedUnseen: () => undefined,
       },
     },
+    identityLogs: { isSecret: () => false, take: () => 'no room' },
     resources: { list: fail, apply: fail, remove: fail },
     logger: createLogger('admin', 'silent'),
   });

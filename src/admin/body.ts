@@ -7,15 +7,17 @@ import { AdminError } from './errors.ts';
 /** Thousands of resources fit; more is no request that a person makes. */
 export const LARGEST_BODY_BYTES = 8 * 1024 * 1024;
 
-export type BodyType = 'json' | 'form';
+/** `text`: of whatever type, as it stands. */
+export type BodyType = 'json' | 'form' | 'text';
 
 const CONTENT_TYPES = {
+  text: /^/,
   json: /^application\/json\b/i,
   form: /^application\/x-www-form-urlencoded\b/i,
 } as const;
 
 /**
- * Reads a body: JSON, or a form as an object of texts.
+ * Reads a body: JSON, a form as an object of texts, or a text.
  *
  * @throws AdminError unsupported_media_type, too_large, invalid_request
  */
@@ -32,6 +34,7 @@ export async function readBody(
     throw new AdminError('unsupported_media_type', wanted);
   }
   const text = await readText(request, largestBytes);
+  if (type === 'text') return text;
   if (type === 'form') return singly(new URLSearchParams(text), 'body');
   let body: unknown;
   try {

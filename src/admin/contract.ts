@@ -3,6 +3,7 @@ export * from './contract/access.ts';
 export * from './contract/common.ts';
 export * from './contract/cross-app.ts';
 export * from './contract/events.ts';
+export * from './contract/identity-logs.ts';
 export * from './contract/keys.ts';
 export * from './contract/limits.ts';
 export * from './contract/requests.ts';

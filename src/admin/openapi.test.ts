@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { startAdmin, type TestAdmin } from '../../test/support/admin.ts';
+import { startAdmin, WEBHOOK_SECRET, type TestAdmin } from '../../test/support/admin.ts';
 import { startPostgres } from '../../test/support/postgres.ts';
 import type { GatewayLogRow } from '../core/ledger.ts';
 import type { LimitUsage } from '../core/limits.ts';
@@ -319,6 +319,9 @@ describe('what a running server answers is what the OpenAPI document says:', () 
     expect((await call('GET', '/health/ready', undefined, anybody)).status).toBe(503);
     const form = new URLSearchParams({ grant_type: 'x', client_id: 'assistant' });
     expect((await call('POST', '/oauth/token', form, anybody)).status).toBe(400);
+    const logs = '/webhooks/identity-providers/corp/logs';
+    expect((await call('POST', logs, [], anybody)).status).toBe(401);
+    expect((await call('POST', logs, [], { credential: WEBHOOK_SECRET })).status).toBe(202);
     const unknown = new URLSearchParams({ client_id: 'nobody' });
     expect((await call('POST', '/oauth/token', unknown, anybody)).status).toBe(401);
   });

@@ -95,6 +95,12 @@ function pathOf({ path }: Route): string {
   return path.replace(/[:*](\w+)/g, '{$1}');
 }
 
+const MEDIA_TYPES = {
+  json: 'application/json',
+  form: 'application/x-www-form-urlencoded',
+  text: '*/*',
+} as const;
+
 function operation(route: Route, schemas: Components): Json {
   const { method, path, permission, summary, tag, params, query, body, bodyType } = route;
   const parameters = [...parametersOf(params, 'path', schemas), ...parametersOf(query, 'query', schemas)];
@@ -114,7 +120,7 @@ function operation(route: Route, schemas: Components): Json {
           requestBody: {
             required: true,
             content: {
-              [bodyType === 'json' ? 'application/json' : 'application/x-www-form-urlencoded']: {
+              [MEDIA_TYPES[bodyType]]: {
                 schema: schemas.of(body, 'input'),
               },
             },

@@ -1,8 +1,13 @@
-import type { ResourceChange, ResourceStore, StoredResource } from '../core/configuration-store.ts';
+import type {
+  KnownTeamStore,
+  ResourceChange,
+  ResourceStore,
+  StoredResource,
+} from '../core/configuration-store.ts';
 import type { ConfigIssue } from '../config/load/issue.ts';
 import { validateResource } from '../config/load/validate.ts';
-import { mergeSources, type ConfigSources } from '../config/merge.ts';
-import { nearestNames } from '../core/nearest.ts';
+import { mergeSources, type ConfigSources } from '../config/merge/merge.ts';
+import { endOfUnknown } from '../core/nearest.ts';
 import { describeOrigin, resourceId, type Origin, type SourcedResource } from '../config/origin.ts';
 import type { Resource } from '../config/resources/index.ts';
 import { hideSecrets, sealSpec } from '../vault/sealed-spec.ts';
@@ -13,6 +18,7 @@ import { diffFields } from './diff.ts';
 import { tell, type AdminListener } from './admin-event.ts';
 import { withHashedKey, withKeptSecret } from './submitted-secrets.ts';
 import { openStoredResources } from './stored-resources.ts';
+import { requireUnusedTeam, type TeamUseSources } from './team-use.ts';
 
 /** What the sources besides the database declare at present. */
 export type OtherSources = Omit<ConfigSources, 'database'>;
@@ -21,6 +27,9 @@ export interface ResourceServiceOptions extends AdminListener {
   readonly store: ResourceStore;
   readonly vault: Vault;
   readonly otherSources: () => OtherSources;
+  readonly knownTeams: Pick<KnownTeamStore, 'list'>;
+  /** Who may name a team that is to be deleted. */
+  readonly teamUse: TeamUseSources;
 }
 
 /** Resources of all sources to look at, and those of the database to change. */
@@ -34,8 +43,11 @@ export interface ResourceService {
    * @throws AdminError invalid_configuration with every ApplyIssue, read_only, conflict
    */
   apply(inputs: Inputs, change: ChangeRequest): Promise<ApplyResult>;
-  /** @throws AdminError not_found, read_only, or invalid_configuration where others refer to it */
-  remove(kind: string, name: string, change: ChangeRequest): Promise<ApplyResult>;
+  /**
+   * @throws AdminError not_found, read_only, invalid_configuration where others refer to it, or conflict for a Team that
+   *   bounds somebody
+   */
+  remove(kind: string, name: string, change: RemovalRequest): Promise<ApplyResult>;
 }
 
 type Inputs = readonly unknown[] | ((inForce: readonly Resource[]) => readonly unknown[]);
@@ -46,6 +58,11 @@ export interface ChangeRequest {
   readonly actor: string;
   /** Throws where who asks may not put these into force, or not take these out of it: what is changed is in both. */
   readonly review: (resources: readonly Resource[], before: readonly Resource[]) => void;
+}
+
+export interface RemovalRequest extends ChangeRequest {
+  /** Gives up what a Team bounds. */
+  readonly force: boolean;
 }
 
 /** How often a change is tried again that another one overtook. */
@@ -67,13 +84,13 @@ export function createResourceService(options: ResourceServiceOptions): Resource
 
   /** Makes a plan on what is there and carries it out, again if something else was changed meanwhile. */
   const carryOut = async (
-    plan: (now: Present) => readonly Planned[],
+    plan: (now: Present) => readonly Planned[] | Promise<readonly Planned[]>,
     dryRun: boolean,
     actor: string,
   ): Promise<ApplyResult> => {
     for (let attempt = 0; attempt < MOST_TRIES; attempt += 1) {
       const now = await present();
-      const planned = plan(now);
+      const planned = await plan(now);
       const changes = planned.flatMap(({ change, diff }) => (diff.action === 'unchanged' ? [] : [change]));
       const result = { dryRun, changes: planned.map(({ diff }) => diff) };
       if (dryRun || changes.length === 0) return { ...result, revision: now.revision };
@@ -85,6 +102,9 @@ export function createResourceService(options: ResourceServiceOptions): Resource
     }
     throw new AdminError('conflict', 'Others are changing the configuration at this moment; try again.');
   };
+
+  const isKnownTeam = async (name: string): Promise<boolean> =>
+    (await options.knownTeams.list()).some((team) => team.name === name);
 
   return {
     async list(kind, name) {
@@ -106,9 +126,7 @@ export function createResourceService(options: ResourceServiceOptions): Resource
     apply: (inputs, { dryRun, actor, review }) =>
       carryOut(
         (now) => {
-          const present = mergeSources({ ...now.others, database: now.opened }).resources.map(
-            ({ resource }) => resource,
-          );
+          const present = inForce(now);
           const resources = checkInputs(typeof inputs === 'function' ? inputs(present) : inputs, now);
           const replaced = new Set(resources.map(resourceId));
           review(
@@ -129,23 +147,17 @@ export function createResourceService(options: ResourceServiceOptions): Resource
         actor,
       ),
 
-    remove: (kind, name, { dryRun, actor, review }) =>
+    remove: (kind, name, { dryRun, actor, review, force }) =>
       carryOut(
-        (now) => {
+        async (now) => {
           const id = `${kind}/${name}`;
           const stored = now.stored.find((record) => record.kind === kind && record.name === name);
           const other = declaredElsewhere(id, now.others);
           if (!stored) {
             if (other) throw new AdminError('read_only', readOnlyMessage(id, other.origin));
-            const nearest = nearestNames(
-              name,
-              now.stored.filter((record) => record.kind === kind).map((record) => record.name),
-              1,
-            )[0];
-            throw new AdminError(
-              'not_found',
-              `There is no ${id}${nearest ? `; did you mean ${nearest}?` : '.'}`,
-            );
+            if (kind === 'Team' && (await isKnownTeam(name))) return [formerTeamGivenUp(name, force)];
+            const names = now.stored.filter((record) => record.kind === kind).map((record) => record.name);
+            throw new AdminError('not_found', `There is no ${id}${endOfUnknown(name, names)}`);
           }
           const before = now.opened.filter(({ resource }) => resourceId(resource) === id);
           review(
@@ -163,6 +175,9 @@ export function createResourceService(options: ResourceServiceOptions): Resource
             action: 'deleted',
             fields: diffFields(hideSecrets(stored.spec), undefined, ['spec']),
           };
+          if (kind === 'Team' && other === undefined && !force) {
+            await requireUnusedTeam(name, inForce(now), options.teamUse);
+          }
           return [{ change: { action: 'delete', kind, name }, diff }];
         },
         dryRun,
@@ -182,6 +197,24 @@ interface Present {
 interface Planned {
   readonly change: ResourceChange;
   readonly diff: ResourceDiff;
+}
+
+function inForce({ others, opened }: Present): readonly Resource[] {
+  return mergeSources({ ...others, database: opened }).resources.map(({ resource }) => resource);
+}
+
+/** Of a Team that is declared nowhere any more: what still bounds who is in it. */
+function formerTeamGivenUp(name: string, force: boolean): Planned {
+  if (!force) {
+    throw new AdminError(
+      'conflict',
+      `Team/${name} is no longer declared, and who is in it is refused. Declare it, move them, or give its bounds up: force=true, limen teams delete ${name} --force.`,
+    );
+  }
+  return {
+    change: { action: 'delete', kind: 'Team', name },
+    diff: { kind: 'Team', name, action: 'deleted', fields: [] },
+  };
 }
 
 function resourceView({ resource, origin }: SourcedResource): ResourceView {

@@ -51,7 +51,9 @@ export interface RouteDefinition<
   /** A strict object, so that a misspelt parameter is told; absent: the query is not looked at. */
   readonly query?: Query;
   readonly body?: Body;
-  /** `form` is application/x-www-form-urlencoded, as OAuth has it. */
+  /** Asked before anything of the body is read. @throws AdminError */
+  readonly admit?: (call: Pick<Call<z.output<Params>, unknown, unknown>, 'params' | 'asking'>) => void;
+  /** `form` is application/x-www-form-urlencoded, as OAuth has it; `text` is of any type, and unread. */
   readonly bodyType?: BodyType;
   /** Bytes; LARGEST_BODY_BYTES where nothing is said. */
   readonly largestBody?: number;
@@ -127,9 +129,14 @@ export function defineRoute<
   Body extends z.ZodType = z.ZodUndefined,
 >(definition: RouteDefinition<Params, Query, Body, Response>): Route;
 export function defineRoute(definition: RouteDefinition<z.ZodType, z.ZodType, z.ZodType, z.ZodType>): Route {
-  const { params, query, body, response, handle } = definition;
+  const { params, query, body, response, handle, admit } = definition;
   const status = definition.status ?? 200;
   const bodyType = definition.bodyType ?? 'json';
+  const admitted = (call: RawCall): unknown => {
+    const parsed = params && parseInput(params, call.params);
+    admit?.({ params: parsed, asking: call.asking });
+    return parsed;
+  };
   return {
     method: definition.method,
     path: definition.path,
@@ -147,7 +154,7 @@ export function defineRoute(definition: RouteDefinition<z.ZodType, z.ZodType, z.
     errorSchema: definition.errorSchema,
     answer: async (call) => {
       const given: unknown = await handle({
-        params: params && parseInput(params, call.params),
+        params: admitted(call),
         query: query && parseInput(query, singly(call.query, 'query')),
         body: body && parseInput(body, await call.readBody(bodyType, definition.largestBody)),
         caller: call.caller,

@@ -14,6 +14,7 @@ import { bySpecificity, defineRoute, type Route } from './router.ts';
 import { accessRoutes } from './routes/access.ts';
 import { crossAppRoutes, type CrossAppRoutesOptions } from './routes/cross-app.ts';
 import { eventRoutes } from './routes/events.ts';
+import { identityLogRoutes, type IdentityLogRoutesOptions } from './routes/identity-logs.ts';
 import { keyRoutes } from './routes/keys.ts';
 import { limitRoutes, type LimitAdmin } from './routes/limits.ts';
 import { requestRoutes } from './routes/requests.ts';
@@ -41,6 +42,7 @@ export interface AdminServices {
   readonly userRecords: Pick<UserStore, 'records'>;
   readonly limits: LimitAdmin;
   readonly crossApp: Pick<CrossAppRoutesOptions, 'access' | 'settings'>;
+  readonly identityLogs: IdentityLogRoutesOptions['logs'];
   /** Absent: requests are not shown. */
   readonly requests?: RequestLog | undefined;
 }
@@ -61,6 +63,7 @@ export function adminRoutes(services: AdminServices, authentication: Authenticat
       inForce: services.inForce,
       now: Date.now,
     }),
+    ...identityLogRoutes({ logs: services.identityLogs, now: Date.now }),
     ...accessRoutes({ ...services, users: services.userRecords }),
     ...limitRoutes({ ...services, book: services.limits, now: Date.now }),
     ...resourceRoutes(services.resources, services.rights),

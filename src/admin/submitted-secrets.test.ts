@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { backendSchema } from '../config/resources/backend.ts';
+import { identityProviderSchema } from '../config/resources/identity-provider.ts';
 import type { Resource } from '../config/resources/index.ts';
 import { providerSchema, type ProviderResource } from '../config/resources/provider.ts';
 import { HIDDEN } from '../vault/sealed-spec.ts';
@@ -66,6 +67,46 @@ describe('what was shown as hidden and sent back', () => {
       tenants: { third: { credential: SHOWN } },
     });
     expect(sentBack(stored, sent)).toMatchObject({ problem: { path: 'spec' } });
+  });
+});
+
+describe('the secrets of the promotion of clients', () => {
+  const promotion = { type: 'auth0', clientId: 'gateway', callbacks: ['https://chatgpt.com/*'] };
+  const issuer = (tenant: string | undefined, secret: object, issuedBy = 'https://id.example.com/') =>
+    identityProviderSchema.parse({
+      apiVersion: 'limen.dev/v1alpha1',
+      kind: 'IdentityProvider',
+      metadata: { name: 'house' },
+      spec: {
+        issuer: issuedBy,
+        audiences: ['limen'],
+        clientPromotion: { ...promotion, tenantUrl: tenant, clientSecret: secret, webhookSecret: secret },
+      },
+    });
+
+  it.each([
+    [undefined, undefined],
+    ['https://tenant.example.com', 'https://tenant.example.com/'],
+    [undefined, 'https://id.example.com'],
+  ])('stay for the same tenant: %s, %s', (before, after) => {
+    expect(sentBack(issuer(before, SECRET), issuer(after, SHOWN))).toMatchObject({
+      resource: { spec: { clientPromotion: { clientSecret: SECRET, webhookSecret: SECRET } } },
+    });
+  });
+
+  it.each([
+    ['tenant', issuer(undefined, SECRET), issuer('https://evil.example', SHOWN)],
+    ['issuer', issuer(undefined, SECRET), issuer(undefined, SHOWN, 'https://evil.example/')],
+  ])('go to no other %s', (_, before, after) => {
+    expect(sentBack(before, after)).toMatchObject({
+      problem: { path: 'spec.clientPromotion.clientSecret' },
+    });
+  });
+
+  it('are nothing where there were none', () => {
+    const { clientPromotion: _, ...spec } = issuer(undefined, SECRET).spec;
+    const before = { ...issuer(undefined, SECRET), spec };
+    expect(sentBack(before, issuer(undefined, SHOWN))).toMatchObject({ problem: { path: 'spec' } });
   });
 });
 

@@ -1,6 +1,6 @@
 import { resourceId, type SourcedResource } from '../config/origin.ts';
 import type { SecretSource } from '../config/resources/common.ts';
-import type { ProviderResource, Resource } from '../config/resources/index.ts';
+import type { IdentityProviderResource, ProviderResource, Resource } from '../config/resources/index.ts';
 import { compileBackend } from '../snapshot/backend.ts';
 import { compileProvider } from '../snapshot/provider.ts';
 import { HIDDEN } from '../vault/sealed-spec.ts';
@@ -61,6 +61,13 @@ function destinations(resource: Resource): Destination[] {
     const address = addressOf(compileBackend(resource));
     return [{ path: 'spec.credential', address, secret: resource.spec.credential }];
   }
+  if (resource.kind === 'IdentityProvider') {
+    const { issuer, clientPromotion } = resource.spec;
+    if (clientPromotion === undefined) return [];
+    const { tenantUrl = issuer, clientSecret } = clientPromotion;
+    const path = 'spec.clientPromotion.clientSecret';
+    return [{ path, address: new URL(tenantUrl).origin, secret: clientSecret }];
+  }
   if (resource.kind !== 'Provider') return [];
   const { credential, tenants } = resource.spec;
   return compileProvider(resource).map((provider) => {
@@ -97,13 +104,11 @@ function keptOf(resource: Resource, before: Resource | undefined): Resource | un
     case 'ApiKey':
       return 'value' in resource.spec.secret ? undefined : resource;
     case 'IdentityProvider': {
-      const { sharedSecret } = resource.spec;
-      if (sharedSecret === undefined) return resource;
-      const kept = keptSource(
-        sharedSecret,
-        before?.kind === 'IdentityProvider' ? before.spec.sharedSecret : undefined,
+      const spec = keptIdentitySpec(
+        resource.spec,
+        before?.kind === 'IdentityProvider' ? before.spec : undefined,
       );
-      return kept && { ...resource, spec: { ...resource.spec, sharedSecret: kept } };
+      return spec && { ...resource, spec };
     }
     case 'Backend': {
       const { credential } = resource.spec;
@@ -118,6 +123,21 @@ function keptOf(resource: Resource, before: Resource | undefined): Resource | un
     default:
       return resource;
   }
+}
+
+type IdentitySpec = IdentityProviderResource['spec'];
+
+/** The secret that it shares, and those of the promotion of its clients. */
+function keptIdentitySpec(spec: IdentitySpec, before: IdentitySpec | undefined): IdentitySpec | undefined {
+  const { sharedSecret, clientPromotion } = spec;
+  const shared = sharedSecret && keptSource(sharedSecret, before?.sharedSecret);
+  if (sharedSecret !== undefined && shared === undefined) return undefined;
+  const kept = { ...spec, ...(shared === undefined ? {} : { sharedSecret: shared }) };
+  if (clientPromotion === undefined) return kept;
+  const clientSecret = keptSource(clientPromotion.clientSecret, before?.clientPromotion?.clientSecret);
+  const webhookSecret = keptSource(clientPromotion.webhookSecret, before?.clientPromotion?.webhookSecret);
+  if (clientSecret === undefined || webhookSecret === undefined) return undefined;
+  return { ...kept, clientPromotion: { ...clientPromotion, clientSecret, webhookSecret } };
 }
 
 type ProviderSpec = ProviderResource['spec'];

@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import type { z } from 'zod';
-import { nearestNames } from '../core/nearest.ts';
+import { endOfUnknown } from '../core/nearest.ts';
 import { groupListSchema, roleListSchema, teamListSchema } from '../admin/contract.ts';
 import { createAdminClient } from './admin-client.ts';
 import { CliError, runCommand, type CliContext } from './context.ts';
-import { readResponse } from './responses.ts';
+import { applyResultSchema, readResponse } from './responses.ts';
 import { formatFields, formatTable, NOTHING } from './table.ts';
 
 /** A list that is fetched and shown. */
@@ -42,7 +42,7 @@ export function registerAccessCommands(program: Command, context: CliContext): v
     empty: 'There are no roles.',
   });
   registerShowRole(roles, context);
-  registerList(program, context, {
+  const teams = registerList(program, context, {
     name: 'teams',
     about: 'teams, who is in them and who manages them',
     path: '/api/v1/teams',
@@ -61,6 +61,7 @@ export function registerAccessCommands(program: Command, context: CliContext): v
       ]),
     empty: 'There are no teams: declare a Team.',
   });
+  registerDeleteTeam(teams, context);
   registerList(program, context, {
     name: 'groups',
     about: 'groups of tokens, of the console, and those that roles and teams name',
@@ -92,14 +93,8 @@ function registerShowRole(roles: Command, context: CliContext): void {
         const all = readResponse(roleListSchema, answer).roles;
         const role = all.find((one) => one.name === name);
         if (role === undefined) {
-          const nearest = nearestNames(
-            name,
-            all.map((one) => one.name),
-            1,
-          )[0];
-          throw new CliError(
-            `There is no role ${JSON.stringify(name)}${nearest === undefined ? '.' : `; did you mean ${nearest}?`}`,
-          );
+          const names = all.map((one) => one.name);
+          throw new CliError(`There is no role ${JSON.stringify(name)}${endOfUnknown(name, names)}`);
         }
         if (flags.json) context.out(JSON.stringify(role));
         else
@@ -115,6 +110,27 @@ function registerShowRole(roles: Command, context: CliContext): void {
               ['groups', role.groups.join(', ') || NOTHING],
             ]),
           );
+      }),
+    );
+}
+
+function registerDeleteTeam(teams: Command, context: CliContext): void {
+  teams
+    .command('delete <name>')
+    .description('delete a team of the database that bounds nobody any more')
+    .option('--force', 'give up what it bounds, also of a team that is no longer declared')
+    .option('--dry-run', 'only say whether it would be deleted')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  limen teams delete core --dry-run\n  limen teams delete core --force',
+    )
+    .action((name: string, flags: { force?: boolean; dryRun?: boolean }) =>
+      runCommand(context, async () => {
+        const query = `force=${flags.force === true}&dryRun=${flags.dryRun === true}`;
+        const path = `/api/v1/resources/Team/${encodeURIComponent(name)}?${query}`;
+        const answer = await createAdminClient(context.settings()).call('DELETE', path);
+        const { dryRun } = readResponse(applyResultSchema, answer);
+        context.out(`Team/${name} ${dryRun ? 'would be' : 'is'} deleted.`);
       }),
     );
 }

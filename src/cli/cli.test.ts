@@ -387,6 +387,7 @@ describe('limen get', () => {
           reachable: false,
           keys: [{ kty: 'EC', kid: 'a-very-long-name-of-a-key', alg: 'ES256' }],
           problem: 'id.example.com answered 503.',
+          clientPromotion: PROMOTION,
         }),
       ],
     };
@@ -394,7 +395,9 @@ describe('limen get', () => {
       /corp +https:\/\/id\.example\.com +limen,mcp +ES256 a-very-long-…: id\.example\.com answered 503\. +database/,
     );
     const json: unknown = JSON.parse((await limen(['get', 'identityprovider', 'corp', '-o', 'json'])).out);
-    expect(json).toMatchObject({ status: { issuer: { reachable: false } } });
+    expect(json).toMatchObject({
+      status: { issuer: { reachable: false, clientPromotion: PROMOTION } },
+    });
   });
 
   it('shows how the circuits of the providers stand', async () => {
@@ -482,6 +485,15 @@ describe('every command', () => {
   });
 });
 
+const PROMOTION = {
+  ready: true,
+  deliveredAt: Date.UTC(2027, 0, 31),
+  waiting: 1,
+  promoted: 2,
+  refused: 3,
+  failed: 4,
+};
+
 /** How an identity provider stands. */
 function issuer(name: string, more: Partial<IdentityProviderStatus>): IdentityProviderStatus {
   return { name, issuer: `https://${name}.example.com`, source: 'file', enabled: true, keys: [], ...more };
@@ -559,6 +571,9 @@ describe('limen doctor', () => {
         issuer('gone', { reachable: false, problem: 'x cannot be reached (ECONNREFUSED).' }),
         issuer('young', {}),
         issuer('asleep', { enabled: false }),
+        issuer('told', { clientPromotion: PROMOTION }),
+        issuer('refused', { clientPromotion: { ...PROMOTION, problem: 'x answered 403.' } }),
+        issuer('secretless', { clientPromotion: { ...PROMOTION, ready: false } }),
       ],
       stores: () => Promise.resolve([{ name: 'redis', healthy: false, problem: 'does not answer' }]),
     };
@@ -589,8 +604,18 @@ describe('limen doctor', () => {
       'identity provider gone': 'problem',
       'identity provider young': 'warning',
       'identity provider asleep': 'off',
+      'clients of told': 'ok',
+      'clients of refused': 'warning',
+      'clients of secretless': 'problem',
       'store redis': 'problem',
     });
+    expect(report.checks).toContainEqual(
+      expect.objectContaining({
+        name: 'clients of refused',
+        detail:
+          'its log came at 2027-01-31T00:00:00.000Z, 2 promoted, 3 refused, 4 given up, 1 waiting: x answered 403.',
+      }),
+    );
     expect(report.checks).toContainEqual(
       expect.objectContaining({
         name: 'provider vertex',
@@ -686,6 +711,22 @@ describe('limen roles, teams and groups', () => {
   it('let no name steer the terminal', () => {
     expect(formatTable(['user'], [['a\u001b[2Jb\nc']])).toBe('USER\na\\u001b[2Jb\\u000ac');
     expect(formatFields([['user', '\u202eada']])).toBe('user:  \\u202eada');
+  });
+
+  it('delete a team that nobody is in, and one that bounds somebody by force', async () => {
+    const resource = (spec: object) => ({
+      resources: [{ apiVersion: 'limen.dev/v1alpha1', kind: 'Team', metadata: { name: 'red' }, spec }],
+    });
+    await admin.call('PUT', '/api/v1/resources', resource({ members: ['ada'] }));
+    expect(await limen(['teams', 'delete', 'red'])).toMatchObject({
+      err: expect.stringContaining('listed member: 1, ada'),
+      code: 1,
+    });
+    expect((await limen(['teams', 'delete', 'red', '--force', '--dry-run'])).out).toBe(
+      'Team/red would be deleted.',
+    );
+    expect((await limen(['teams', 'delete', 'red', '--force'])).out).toBe('Team/red is deleted.');
+    expect((await limen(['teams', 'delete', 'red'])).err).toContain('There is no Team/red');
   });
 
   it('say so where there are none', async () => {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { Option, type Command } from 'commander';
 import { stringify } from 'yaml';
 import { API_VERSION } from '../config/resources/common.ts';
+import { messageOf } from '../core/errors.ts';
 import { DEMO_ALGORITHMS, DemoIssuerKeys, type DemoAlgorithm, type DemoClaims } from '../demo/issuer-keys.ts';
 import { startDemoIssuer } from '../demo/issuer.ts';
 import { CliError, runCommand, type CliContext } from './context.ts';
@@ -136,7 +137,7 @@ async function printToken(context: CliContext, flags: TokenFlags): Promise<void>
       await keys.mint(flags.assertionFor === undefined ? claims : assertionOf(claims, flags.assertionFor)),
     );
   } catch (error) {
-    throw new CliError(error instanceof Error ? error.message : String(error));
+    throw new CliError(messageOf(error));
   }
 }
 

@@ -86,7 +86,7 @@ function print(context: CliContext, format: Format, value: unknown, table: () =>
 type Circuit = ShownStatus['providers'][number]['circuit'];
 type Issuer = Pick<
   ShownStatus['identityProviders'][number],
-  'reachable' | 'problem' | 'keys' | 'fetchedAt' | 'enabled'
+  'reachable' | 'problem' | 'keys' | 'fetchedAt' | 'enabled' | 'clientPromotion'
 >;
 interface ResourceStatus {
   readonly circuit?: Circuit;
@@ -119,8 +119,8 @@ function statusOf({ kind, metadata }: ShownResource, status: ShownStatus): Resou
   if (kind !== 'IdentityProvider') return undefined;
   const found = status.identityProviders.find(({ name }) => name === metadata.name);
   if (found === undefined) return undefined;
-  const { enabled, reachable, problem, keys, fetchedAt } = found;
-  return { issuer: { enabled, reachable, problem, keys, fetchedAt } };
+  const { enabled, reachable, problem, keys, fetchedAt, clientPromotion } = found;
+  return { issuer: { enabled, reachable, problem, keys, fetchedAt, clientPromotion } };
 }
 
 /** `ES256 9kXf… of 2026-11-21 12:00`, or why there are none. */

@@ -79,6 +79,17 @@ export const statusSchema = z.object({
       problem: z.string().optional(),
       keys: z.array(z.object({ kty: z.string(), kid: z.string().optional(), alg: z.string().optional() })),
       fetchedAt: z.number().optional(),
+      clientPromotion: z
+        .object({
+          ready: z.boolean(),
+          deliveredAt: z.number().optional(),
+          waiting: z.number(),
+          promoted: z.number(),
+          refused: z.number(),
+          failed: z.number(),
+          problem: z.string().optional(),
+        })
+        .optional(),
     }),
   ),
   envoys: z.array(

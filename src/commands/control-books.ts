@@ -1,3 +1,4 @@
+import { messageOf } from '../core/errors.ts';
 import type { CircuitBook, IntentBook, RecoveryBook } from '../core/ledger.ts';
 import type { LimitBook, ShareBook } from '../core/limits.ts';
 import { RedisCircuitBook } from '../store/redis/circuit-book.ts';
@@ -40,7 +41,7 @@ export function openControlBooks({ redis, domains, ...options }: ControlBooksOpt
   const mayLog = new Map(domains.map((domain) => [domain, onceAMinute()]));
   const onAway = (domain: string, error: unknown): void => {
     if (mayLog.get(domain)?.() !== true) return;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     options.logger.warn({ domain, reason }, 'a limit domain is away; the others go on without it');
   };
   const [[, onlyIntents] = [], [, onlyRecovery] = []] = [intents[0], recovery[0]];

@@ -6,6 +6,7 @@ import { createKeyService } from '../admin/key-service.ts';
 import { createResourceService } from '../admin/resource-service.ts';
 import { createRevocationService } from '../admin/revocation-service.ts';
 import { createRights } from '../admin/rights.ts';
+import { resealStoredResources } from '../admin/stored-resources.ts';
 import { readOrCreateAdminToken } from '../admin/token.ts';
 import { createUserService } from '../admin/user-service.ts';
 import { defaultLimits, demoResources, impliedResources } from '../config/environment/implied-resources.ts';
@@ -26,7 +27,9 @@ import { startDemoProvider } from '../demo/server.ts';
 import { DistributionServer } from '../distribution/server.ts';
 import { followChanges } from '../store/postgres/change-feed.ts';
 import { openPostgres } from '../store/postgres/database.ts';
+import { createKnownTeamStore } from '../store/postgres/repositories/known-teams.ts';
 import { createResourceStore } from '../store/postgres/repositories/resources.ts';
+import { createSigningKeyStore } from '../store/postgres/repositories/signing-keys.ts';
 import { collectMetrics, ownMetrics, socketMetrics } from '../telemetry/collect-metrics.ts';
 import { ControlMetrics } from '../telemetry/control-metrics.ts';
 import { createLogger, type Logger } from '../telemetry/logger.ts';
@@ -38,6 +41,7 @@ import { AdsServer } from '../xds/ads/server.ts';
 import { AggregatedDiscovery } from '../xds/ads/aggregated-discovery.ts';
 import { startIdentity, startJobs, storeChangeOf, type Identity } from './identity.ts';
 import { adminAuthentication, limitAdmin } from './admin.ts';
+import { createClientPromotion } from './client-promotion.ts';
 import { createCrossApp } from './cross-app.ts';
 import { createIssuers } from './issuers.ts';
 import { xdsBuilder } from './envoy-resources.ts';
@@ -98,8 +102,12 @@ export async function control(settings: Settings, version: string): Promise<unde
     logger.warn({ error }, 'Postgres is away'),
   );
   const resourceStore = createResourceStore(postgres.database);
-  const revision = await resourceStore.revision();
+  const knownTeams = createKnownTeamStore(postgres.database);
   const vault = createVault(settings.encryptionKey ?? installationKey(settings.data), 'LIMEN_ENCRYPTION_KEY');
+  const resealed = await resealStoredResources(resourceStore, vault);
+  if (resealed > 0)
+    logger.info({ resealed }, 'stored resources are sealed with the present encryption key now');
+  const revision = await resourceStore.revision();
 
   const metrics = new ControlMetrics({
     providers: () => Object.keys(publisher.inForce?.providers ?? {}),
@@ -152,7 +160,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     acknowledgeMs: ACKNOWLEDGE_MS,
   });
   const crossApp = createCrossApp({
-    data: settings.data,
+    signingKeys: createSigningKeyStore(postgres.database, 'cross-app-access'),
     vault,
     resources: () => center.inForce,
     snapshot: () => publisher.inForce,
@@ -164,8 +172,19 @@ export async function control(settings: Settings, version: string): Promise<unde
     logger,
     now: Date.now,
   });
+  const promotion = createClientPromotion({
+    resources: () => center.inForce,
+    secretsOf: (provider) => center.promotionSecretsOf(provider),
+    snapshot: () => publisher.inForce,
+    fetch,
+    events: identity.events,
+    metrics,
+    logger,
+    now: Date.now,
+  });
   const center = new ConfigurationCenter({
     resources: resourceStore,
+    teams: knownTeams,
     vault,
     environment: processEnvironment(),
     ownFolder: settings.data,
@@ -240,6 +259,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     publisher,
     center,
     issuers,
+    promotion,
     discovery,
     distribution,
     ledger,
@@ -270,6 +290,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     }),
     inForce: snapshot,
     crossApp,
+    identityLogs: promotion.logs,
     userRecords: identity.users,
     requests: ledger.requests,
     limits: limitAdmin({ book: ledger.limits, charges: ledger.requests, snapshot, now: Date.now }),
@@ -304,6 +325,8 @@ export async function control(settings: Settings, version: string): Promise<unde
       store: resourceStore,
       vault,
       otherSources: () => center.otherSources,
+      knownTeams,
+      teamUse: { keys: identity.keys, users: identity.users },
     }),
   });
   await admin.listen(endpoints.sockets.adminApi);
@@ -318,6 +341,7 @@ export async function control(settings: Settings, version: string): Promise<unde
     await center.close();
     await issuers.close();
     crossApp.close();
+    promotion.close();
     ads.stop();
     distribution.stop();
     witness.stop();

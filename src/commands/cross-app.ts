@@ -1,25 +1,23 @@
-import { join } from 'node:path';
 import type { CrossAppRoutesOptions } from '../admin/routes/cross-app.ts';
 import type { SourcedResource } from '../config/origin.ts';
 import type { DirectorySources } from '../control/directory-sources.ts';
 import type { Directory } from '../core/access.ts';
 import type { EventLog, LimenEvent } from '../core/events.ts';
+import type { SigningKeyStore } from '../core/identity-store.ts';
+import type { JsonWebKey } from '../core/json-web-key.ts';
 import type { OnceBook } from '../core/sessions.ts';
 import type { Snapshot, SnapshotIdentityProvider } from '../core/snapshot.ts';
-import {
-  ASSERTION_TYPES,
-  CrossAppAccess,
-  type CrossAppSettings,
-  type ExchangeOutcome,
-} from '../oauth/cross-app-access.ts';
+import { ASSERTION_TYPES } from '../oauth/assertion.ts';
+import { CrossAppAccess, type ExchangeOutcome } from '../oauth/cross-app-access.ts';
+import type { CrossAppSettings } from '../oauth/settings.ts';
 import { SigningKeys } from '../oauth/signing-keys.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { createTokenVerifier } from '../tokens/verifier.ts';
 import type { Vault } from '../vault/vault.ts';
 
 export interface CrossAppParts {
-  /** The data folder. */
-  readonly data: string;
+  /** The same for every control plane of the installation. */
+  readonly signingKeys: SigningKeyStore;
   readonly vault: Vault;
   /** Everything in force at present, of all sources. */
   readonly resources: () => readonly SourcedResource[];
@@ -41,40 +39,47 @@ export interface RunningCrossApp extends Pick<CrossAppRoutesOptions, 'access' | 
 }
 
 const REFRESH_MS = 3_600_000;
+/** While the keys cannot be had: until then nothing is exchanged, or with keys that may be old. */
+const AGAIN_MS = 30_000;
 const MINUTE_MS = 60_000;
 
 /** The gateway's own authorization server for assertions of identity providers. */
 export function createCrossApp(parts: CrossAppParts): RunningCrossApp {
   const { directory, sources, logger, now } = parts;
   let entries: readonly SnapshotIdentityProvider[] = [];
-  const keys = new SigningKeys({
-    path: join(parts.data, 'keys', 'cross-app-access.json'),
-    vault: parts.vault,
-    publish: (publicKeys) =>
-      sources.set(
-        'gateway keys',
-        entries.map(({ name: provider, issuer }) => ({
-          type: 'issuer-keys',
-          issuerKeys: { provider, issuer, keys: publicKeys, fetchedAt: 0 },
-        })),
-      ),
-    now,
-  });
+  const publish = (publicKeys: readonly JsonWebKey[]): Promise<void> =>
+    sources.set(
+      'gateway keys',
+      entries.map(({ name: provider, issuer }) => ({
+        type: 'issuer-keys',
+        issuerKeys: { provider, issuer, keys: publicKeys, fetchedAt: 0 },
+      })),
+    );
+  const keys = new SigningKeys({ store: parts.signingKeys, vault: parts.vault, publish, now });
   const settings = (): CrossAppSettings | undefined => crossAppSettings(parts.resources());
 
-  // One after another: a key must not be made twice.
+  /** False where it failed. */
+  const tried = async (step: () => Promise<void>): Promise<boolean> => {
+    try {
+      await step();
+      return true;
+    } catch (error) {
+      logger.error({ error }, 'the keys of Cross App Access cannot be read or brought into force');
+      return false;
+    }
+  };
+  let timer: NodeJS.Timeout | undefined;
+  const refresh = async (): Promise<void> => {
+    const isDone = entries.length === 0 || (await tried(() => keys.refresh()));
+    clearTimeout(timer);
+    timer = setTimeout(() => void inTurn(refresh), isDone ? REFRESH_MS : AGAIN_MS).unref();
+  };
+  // What was read last is published last.
   let work: Promise<void> = Promise.resolve();
-  const refresh = (): Promise<void> => {
-    work = work
-      .then(() => keys.refresh())
-      .catch((error: unknown) => {
-        logger.error({ error }, 'the keys of Cross App Access cannot be read or brought into force');
-      });
+  const inTurn = (step: () => Promise<void>): Promise<void> => {
+    work = afterwards(work, step);
     return work;
   };
-  const timer = setInterval(() => {
-    if (entries.length > 0) void refresh();
-  }, REFRESH_MS).unref();
 
   const access = new CrossAppAccess({
     settings,
@@ -99,14 +104,22 @@ export function createCrossApp(parts: CrossAppParts): RunningCrossApp {
   return {
     access,
     settings,
-    onSnapshot: async ({ identityProviders }) => {
-      const before = entries;
-      entries = Object.values(identityProviders).filter(({ exchangedFor }) => exchangedFor !== undefined);
-      if (entries.length > 0) await refresh();
-      else if (before.length > 0) await sources.set('gateway keys', []);
-    },
-    close: () => clearInterval(timer),
+    onSnapshot: ({ identityProviders }) =>
+      inTurn(async () => {
+        const before = entries;
+        entries = Object.values(identityProviders).filter(({ exchangedFor }) => exchangedFor !== undefined);
+        // Keys that nobody renewed here for a while are not at hand: others may have new ones.
+        const atHand = before.length > 0 ? keys.publicKeys : [];
+        if (entries.length > 0 && atHand.length === 0) await refresh();
+        else if (entries.length + before.length > 0) await tried(() => publish(atHand));
+      }),
+    close: () => clearTimeout(timer),
   };
+}
+
+async function afterwards(previous: Promise<void>, step: () => Promise<void>): Promise<void> {
+  await previous;
+  await step();
 }
 
 /** As the Gateway resource in force says; undefined where it is not enabled. */

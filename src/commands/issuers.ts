@@ -7,6 +7,7 @@ import type { PostgresConnection } from '../store/postgres/database.ts';
 import { createIssuerKeyStore } from '../store/postgres/repositories/issuer-keys.ts';
 import type { ControlMetrics } from '../telemetry/control-metrics.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import type { RunningClientPromotion } from './client-promotion.ts';
 
 export interface IssuersOptions {
   readonly postgres: Pick<PostgresConnection, 'database'>;
@@ -40,6 +41,7 @@ export function createIssuers(options: IssuersOptions): IssuerKeysKeeper {
 export function identityProviderStatus(
   resources: readonly SourcedResource[],
   issuers: IssuerKeysKeeper,
+  promotion: Pick<RunningClientPromotion, 'statusOf'>,
 ): readonly IdentityProviderStatus[] {
   return resources.flatMap(({ resource, origin }) => {
     if (resource.kind !== 'IdentityProvider') return [];
@@ -56,6 +58,7 @@ export function identityProviderStatus(
         problem: found?.problem,
         keys: (found?.keys ?? []).map(({ kty, kid, alg }) => ({ kty, kid, alg })),
         fetchedAt: found?.fetchedAt,
+        clientPromotion: promotion.statusOf(metadata.name),
       },
     ];
   });

@@ -6,6 +6,7 @@ import type { DistributionServer } from '../distribution/server.ts';
 import type { PostgresConnection } from '../store/postgres/database.ts';
 import type { AggregatedDiscovery } from '../xds/ads/aggregated-discovery.ts';
 import type { IssuerKeysKeeper } from '../control/issuer-keys.ts';
+import type { RunningClientPromotion } from './client-promotion.ts';
 import { identityProviderStatus } from './issuers.ts';
 import type { RunningLedger } from './ledger.ts';
 
@@ -18,6 +19,7 @@ export interface StatusParts {
   readonly publisher: Publisher;
   readonly center: ConfigurationCenter;
   readonly issuers: IssuerKeysKeeper;
+  readonly promotion: Pick<RunningClientPromotion, 'statusOf'>;
   readonly discovery: AggregatedDiscovery;
   readonly distribution: DistributionServer;
   readonly ledger: RunningLedger;
@@ -34,7 +36,7 @@ async function postgresStatus(postgres: PostgresConnection): Promise<StoreStatus
 
 /** What `limen get`, `limen doctor` and the admin API show of it. */
 export function statusSource(parts: StatusParts): StatusSource {
-  const { version, startedAt, settings, publisher, center, issuers } = parts;
+  const { version, startedAt, settings, publisher, center, issuers, promotion } = parts;
   const { discovery, distribution, ledger, postgres } = parts;
   return {
     version,
@@ -58,7 +60,7 @@ export function statusSource(parts: StatusParts): StatusSource {
           spec.credential === undefined ? { state: 'none' as const } : center.credentialOf(metadata.name);
         return [{ name: metadata.name, type: spec.type, source: origin.source, credential, ...details }];
       }),
-    identityProviders: () => identityProviderStatus(center.inForce, issuers),
+    identityProviders: () => identityProviderStatus(center.inForce, issuers, promotion),
     envoys: () => discovery.status().map((node) => ({ ...node, kinds: { ...node.kinds } })),
     workers: () => distribution.status(),
     circuits: () => ledger.circuits(),

@@ -4,7 +4,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { clusterOf } from '../core/cluster-address.ts';
-import { nearestNames } from '../core/nearest.ts';
+import { endOfUnknown } from '../core/nearest.ts';
 import { impliedProviders } from './environment/provider-variables.ts';
 
 /** A setting that is wrong; `message` is one line that names it, its value and what is allowed. */
@@ -257,10 +257,7 @@ function unknownVariables(environment: Environment): string[] {
   const known = SETTING_KEYS.map(variableOf);
   return Object.keys(environment)
     .filter((name) => name.startsWith('LIMEN_') && !known.includes(name) && !OTHER_VARIABLES.has(name))
-    .map((name) => {
-      const nearest = nearestNames(name, known, 1)[0];
-      return `${name} is not a setting${nearest ? `; did you mean ${nearest}?` : '.'}`;
-    });
+    .map((name) => `${name} is not a setting${endOfUnknown(name, known)}`);
 }
 
 function wrongSetting(key: SettingKey, value: string | undefined, fromFlag: boolean): SettingsError {

@@ -44,6 +44,7 @@ describe('resolveSecrets', () => {
       googleAccounts: {},
       keys: [],
       sharedSecrets: {},
+      promotions: {},
       warnings: [],
     });
   });
@@ -157,6 +158,38 @@ describe('resolveSecrets', () => {
         resource: 'IdentityProvider/weak',
         message: 'Shared secret is shorter than 32 bytes: its tokens are refused.',
       },
+    ]);
+  });
+
+  it('reads the secrets of the promotion of clients, both or neither', async () => {
+    const good = { value: 'a secret of a webhook' };
+    const promoted = (name: string, clientSecret: SecretSource, webhookSecret: SecretSource) => ({
+      name,
+      issuer: 'https://id.example.com',
+      keys: { kind: 'discovery' } as const,
+      promotion: { clientSecret, webhookSecret },
+    });
+    const resolved = await resolveSecrets(
+      {
+        credentials: {},
+        keys: [],
+        issuers: [
+          promoted('good', { env: 'CLIENT' }, good),
+          promoted('clientless', { env: 'NOWHERE' }, good),
+          promoted('open', good, { env: 'NOWHERE' }),
+          promoted('weak', good, { value: 'fifteen letters' }),
+        ],
+      },
+      { environment: { CLIENT: 'of-the-client' }, ownFolder: '/nowhere' },
+    );
+    expect(resolved.promotions).toEqual({
+      good: { clientSecret: 'of-the-client', webhookSecret: good.value },
+    });
+    const missing = 'is missing: the environment variable NOWHERE is not set.';
+    expect(resolved.warnings.map(({ resource, message }) => `${resource}: ${message}`)).toEqual([
+      `IdentityProvider/clientless: No client is promoted: clientSecret ${missing}`,
+      `IdentityProvider/open: No client is promoted: webhookSecret ${missing}`,
+      'IdentityProvider/weak: No client is promoted: webhookSecret is shorter than 16 characters.',
     ]);
   });
 

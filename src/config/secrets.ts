@@ -34,12 +34,22 @@ export type IssuerKeySource =
   | { readonly kind: 'inline'; readonly keys: readonly JsonWebKey[] }
   | { readonly kind: 'sharedSecret'; readonly source: SecretSource };
 
-/** An identity provider as far as its keys are concerned. */
+/** What the promotion of clients at an identity provider needs, in clear: for the control plane's memory alone. */
+export interface PromotionSecrets {
+  /** Of the gateway's own client there. */
+  readonly clientSecret: string;
+  /** What its log stream proves itself with. */
+  readonly webhookSecret: string;
+}
+
+/** An identity provider as far as its keys, and other secrets, are concerned. */
 export interface DeclaredIssuer {
   /** Of the IdentityProvider. */
   readonly name: string;
   readonly issuer: string;
   readonly keys: IssuerKeySource;
+  /** Where clients that register there are promoted. */
+  readonly promotion?: Readonly<Record<keyof PromotionSecrets, SecretSource>> | undefined;
 }
 
 /** What access tokens are asked for with. The key is in clear: for the control plane's memory alone. */
@@ -68,11 +78,13 @@ export interface ResolvedSecrets {
   readonly keys: readonly VirtualKey[];
   /** Shared secrets in clear, by IdentityProvider. */
   readonly sharedSecrets: Readonly<Record<string, string>>;
+  /** By IdentityProvider; one of which either is missing is not in here. */
+  readonly promotions: Readonly<Record<string, PromotionSecrets>>;
   /** Concern only the resource they name: its requests fail, all others go on. */
   readonly warnings: readonly SecretWarning[];
 }
 
-/** A declared key shorter than this could be guessed over the network. */
+/** A declared key, or the secret of a webhook, shorter than this could be guessed over the network. */
 export const SHORTEST_DECLARED_KEY = 16;
 
 const SHORTEST_SHARED_SECRET = 32;
@@ -129,7 +141,18 @@ export async function resolveSecrets(
       warnings.push({ resource: `IdentityProvider/${name}`, message: `Shared secret ${found.problem}` });
     else sharedSecrets[name] = found.secret;
   }
-  return { providers, googleAccounts, keys, sharedSecrets, warnings };
+  const promotions: Record<string, PromotionSecrets> = {};
+  for (const { name, promotion } of declared.issuers) {
+    if (promotion === undefined) continue;
+    const found = await readPromotionSecrets(promotion, surroundings);
+    if ('problem' in found)
+      warnings.push({
+        resource: `IdentityProvider/${name}`,
+        message: `No client is promoted: ${found.problem}`,
+      });
+    else promotions[name] = found;
+  }
+  return { providers, googleAccounts, keys, sharedSecrets, promotions, warnings };
 }
 
 /** `Kind/name` of the resource that a credential is of. */
@@ -208,6 +231,19 @@ async function readSharedSecret(source: SecretSource, surroundings: SecretSurrou
   const found = await readSecret(source, surroundings);
   if ('problem' in found || found.secret.length >= SHORTEST_SHARED_SECRET) return found;
   return { problem: `is shorter than ${SHORTEST_SHARED_SECRET} bytes: its tokens are refused.` };
+}
+
+async function readPromotionSecrets(
+  { clientSecret, webhookSecret }: NonNullable<DeclaredIssuer['promotion']>,
+  surroundings: SecretSurroundings,
+): Promise<PromotionSecrets | { readonly problem: string }> {
+  const client = await readSecret(clientSecret, surroundings);
+  if ('problem' in client) return { problem: `clientSecret ${client.problem}` };
+  const webhook = await readSecret(webhookSecret, surroundings);
+  if ('problem' in webhook) return { problem: `webhookSecret ${webhook.problem}` };
+  if (webhook.secret.length < SHORTEST_DECLARED_KEY)
+    return { problem: `webhookSecret is shorter than ${SHORTEST_DECLARED_KEY} characters.` };
+  return { clientSecret: client.secret, webhookSecret: webhook.secret };
 }
 
 async function readSecret(source: SecretSource, surroundings: SecretSurroundings): Promise<Found> {

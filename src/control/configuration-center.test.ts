@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { loadTexts } from '../config/load/load.ts';
+import type { KnownTeamStore } from '../core/configuration-store.ts';
 import { ALL_CAPABILITIES } from '../core/capabilities.ts';
+import type { KnownTeam } from '../core/snapshot.ts';
 import { createLogger } from '../telemetry/logger.ts';
 import { createVault } from '../vault/vault.ts';
 import { buildXds } from '../xds/build/index.ts';
@@ -52,6 +54,7 @@ interface Given {
   readonly config?: string;
   readonly fetch?: GuardedFetch;
   readonly addressPolicy?: AddressPolicy;
+  readonly teams?: KnownTeamStore;
 }
 
 function setUp({
@@ -59,11 +62,13 @@ function setUp({
   config = '/limen.yaml',
   fetch = unused,
   addressPolicy = { allowedRanges: [] },
+  teams = { list: () => Promise.resolve([]), remember: () => Promise.resolve() },
 }: Given = {}) {
   const vault = createVault(encryptionKey, 'a test');
   const published: Configuration[] = [];
   const center = new ConfigurationCenter({
     resources: { list: () => Promise.resolve([]), change: unused, revision: unused },
+    teams,
     vault,
     environment: {},
     ownFolder: '/nowhere',
@@ -160,6 +165,64 @@ describe('ConfigurationCenter', () => {
     expect(addresses('good')).toContain('198.51.99.1');
     expect(addresses('bad')).not.toContain('address');
     expect(JSON.stringify(xds?.clusters)).not.toContain('LOGICAL_DNS');
+  });
+
+  describe('a Team that vanishes', () => {
+    const team = (members: string) =>
+      `---\napiVersion: limen.dev/v1alpha1\nkind: Team\nmetadata: {name: red}\nspec: {members: ${members}, models: [m]}\n`;
+    /** What a database would hold. */
+    const memory = () => {
+      const known = new Map<string, KnownTeam>();
+      const state = { isAway: false, known };
+      const store: KnownTeamStore = {
+        list: () => (state.isAway ? Promise.reject(new Error('away')) : Promise.resolve([...known.values()])),
+        remember: (teams) => {
+          for (const one of teams) known.set(one.name, one);
+          return Promise.resolve();
+        },
+      };
+      return { state, store };
+    };
+
+    it('is missed with whom it listed at last, by a later control plane too, until it is back or given up', async () => {
+      const { state, store } = memory();
+      const first = setUp({ teams: store });
+      await first.center.start(fileOf(PROVIDER + team('[ada]')), nobody);
+      await first.center.onFile(fileOf(PROVIDER + team('[ada, bob]')));
+      expect(first.published.at(-1)?.snapshot.formerTeams).toBeUndefined();
+      expect(first.center.warnings).toEqual([]);
+      await first.center.onFile(fileOf(PROVIDER));
+      const missed = { red: { name: 'red', members: ['ada', 'bob'], groups: [] } };
+      expect(first.published.at(-1)?.snapshot.formerTeams).toEqual(missed);
+      expect(first.center.warnings).toMatchObject([
+        { resource: 'Team/red', message: 'is no longer declared: who is in it is refused' },
+      ]);
+      await first.center.close();
+
+      const { center, published } = setUp({ teams: store });
+      await center.start(fileOf(PROVIDER), nobody);
+      expect(published.at(-1)?.snapshot.formerTeams).toEqual(missed);
+      await center.onFile(fileOf(PROVIDER + team('[]')));
+      expect(published.at(-1)?.snapshot.formerTeams).toBeUndefined();
+      await center.onFile(fileOf(PROVIDER));
+      expect(published.at(-1)?.snapshot.formerTeams).toMatchObject({ red: { members: [] } });
+      state.known.clear();
+      await center.onResources();
+      expect(published.at(-1)?.snapshot.formerTeams).toBeUndefined();
+      expect(center.warnings).toEqual([]);
+      await center.close();
+    });
+
+    it('is missed while the database is away', async () => {
+      const { state, store } = memory();
+      const { center, published } = setUp({ teams: store });
+      await center.start(fileOf(PROVIDER), nobody);
+      state.isAway = true;
+      await center.onFile(fileOf(PROVIDER + team('[ada]')));
+      await center.onFile(fileOf(PROVIDER));
+      expect(published.at(-1)?.snapshot.formerTeams).toMatchObject({ red: { members: ['ada'] } });
+      await center.close();
+    });
   });
 
   describe('that starts with a file that is wrong', () => {

@@ -2,10 +2,11 @@ import { openStoredResources } from '../admin/stored-resources.ts';
 import type { OtherSources } from '../admin/resource-service.ts';
 import { formatIssue, type ConfigIssue } from '../config/load/issue.ts';
 import type { LoadResult } from '../config/load/load.ts';
-import { mergeSources, type MergedConfig } from '../config/merge.ts';
+import { mergeSources, type MergedConfig } from '../config/merge/merge.ts';
 import type { SourcedResource } from '../config/origin.ts';
-import type { ResourceStore } from '../core/configuration-store.ts';
-import type { Snapshot, VirtualKey } from '../core/snapshot.ts';
+import type { PromotionSecrets } from '../config/secrets.ts';
+import type { KnownTeamStore, ResourceStore } from '../core/configuration-store.ts';
+import type { KnownTeam, Snapshot, VirtualKey } from '../core/snapshot.ts';
 import { buildSnapshot, type BuiltSnapshot } from '../snapshot/build.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import type { Vault } from '../vault/vault.ts';
@@ -20,6 +21,7 @@ import type { Configuration } from './publisher.ts';
 
 export interface ConfigurationCenterOptions extends Omit<CredentialsOptions, 'onChange'> {
   readonly resources: ResourceStore;
+  readonly teams: KnownTeamStore;
   readonly vault: Vault;
   /** Which addresses Backends may have. */
   readonly addressPolicy: AddressPolicy;
@@ -50,6 +52,13 @@ function urlsOf(resources: readonly SourcedResource[]): Readonly<Record<string, 
   );
 }
 
+/** Of these, what is kept in mind of teams. */
+function teamsOf(resources: readonly SourcedResource[]): readonly KnownTeam[] {
+  return resources.flatMap(({ resource: { kind, metadata, spec } }) =>
+    kind === 'Team' ? [{ name: metadata.name, members: spec.members, groups: spec.groups }] : [],
+  );
+}
+
 type FileContent = Pick<LoadResult, 'resources' | 'invalid'>;
 
 /** Where no file is configured. */
@@ -73,6 +82,7 @@ export class ConfigurationCenter {
   #merged: readonly SourcedResource[] = [];
   #mergeIssues: readonly ConfigIssue[] = [];
   #mergeWarnings: readonly ConfigIssue[] = [];
+  #knownTeams: readonly KnownTeam[] = [];
   #built: BuiltSnapshot | undefined;
   #certificate: ListenerCertificate | undefined;
   #certificateWarning: ConfigIssue | undefined;
@@ -119,8 +129,18 @@ export class ConfigurationCenter {
       ...this.#databaseWarnings,
       ...this.#credentials.warnings,
       ...this.#addressWarnings(),
+      ...this.#formerTeamWarnings(),
       ...certificate,
     ];
+  }
+
+  #formerTeamWarnings(): readonly ConfigIssue[] {
+    return Object.keys(this.#built?.snapshot.formerTeams ?? {}).map((name) => ({
+      resource: `Team/${name}`,
+      path: '',
+      message: 'is no longer declared: who is in it is refused',
+      allowed: `declare it, move them, or give its bounds up (limen teams delete ${name} --force)`,
+    }));
   }
 
   #addressWarnings(): readonly ConfigIssue[] {
@@ -134,6 +154,12 @@ export class ConfigurationCenter {
   /** How the credential of a provider stands that has one. */
   credentialOf(provider: string): CredentialStatus {
     return this.#credentials.statusOf(provider);
+  }
+
+  /** What the promotion of clients at an identity provider needs; undefined where it is not to be had. */
+  promotionSecretsOf(provider: string): PromotionSecrets | undefined {
+    const { promotions } = this.#credentials;
+    return Object.hasOwn(promotions, provider) ? promotions[provider] : undefined;
   }
 
   /**
@@ -233,10 +259,31 @@ export class ConfigurationCenter {
 
   /** @param file what is to be kept as the last good one; undefined: nothing new */
   async #bringIntoForce(resources: readonly SourcedResource[], file: FileContent | undefined): Promise<void> {
+    await this.#rememberTeams(teamsOf(resources));
     this.#merged = resources;
-    this.#built = buildSnapshot(resources.map(({ resource }) => resource));
+    this.#built = buildSnapshot(
+      resources.map(({ resource }) => resource),
+      this.#knownTeams,
+    );
     if (file !== undefined && file !== NO_FILE) await this.#keep(file);
     await this.#refresh();
+  }
+
+  /** Before they come into force: one that vanishes must be missed, also by a control plane that starts later. */
+  async #rememberTeams(declared: readonly KnownTeam[]): Promise<void> {
+    const { teams, logger } = this.#options;
+    const merged = (known: readonly KnownTeam[]): readonly KnownTeam[] => [
+      ...new Map([...known, ...declared].map((team) => [team.name, team])).values(),
+    ];
+    try {
+      const known = await teams.list();
+      const texts = new Map(known.map((team) => [team.name, JSON.stringify(team)]));
+      await teams.remember(declared.filter((team) => texts.get(team.name) !== JSON.stringify(team)));
+      this.#knownTeams = merged(known);
+    } catch (error) {
+      logger.warn({ error }, 'the teams in force cannot be kept at the moment');
+      this.#knownTeams = merged(this.#knownTeams);
+    }
   }
 
   async #keep({ resources }: FileContent): Promise<void> {

@@ -30,6 +30,7 @@ export class Credentials {
     googleAccounts: {},
     keys: [],
     sharedSecrets: {},
+    promotions: {},
     warnings: [],
   };
 
@@ -57,6 +58,11 @@ export class Credentials {
   /** Shared secrets of issuers, by IdentityProvider. */
   get sharedSecrets(): Readonly<Record<string, string>> {
     return this.#resolved.sharedSecrets;
+  }
+
+  /** Of identity providers whose clients are promoted. */
+  get promotions(): ResolvedSecrets['promotions'] {
+    return this.#resolved.promotions;
   }
 
   get warnings(): readonly ConfigIssue[] {

@@ -4,7 +4,7 @@ import type { LookupFunction } from 'node:net';
 import { checkedAddresses, checkedUrl, type AddressPolicy, type ResolvedAddress } from './addresses.ts';
 
 export interface GuardedRequest {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'PATCH';
   /** Lower case. */
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;

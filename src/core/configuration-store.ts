@@ -1,4 +1,4 @@
-import type { VirtualKey } from './snapshot.ts';
+import type { KnownTeam, VirtualKey } from './snapshot.ts';
 
 /** A resource as the database holds it: secrets sealed, checked again by whoever reads it. */
 export interface StoredResource {
@@ -22,7 +22,18 @@ export type ResourceChange =
       readonly labels?: Readonly<Record<string, string>> | undefined;
       readonly spec: unknown;
     }
+  /** Of a Team: it is known no longer either, also where no resource of that name is left. */
   | { readonly action: 'delete'; readonly kind: string; readonly name: string };
+
+/**
+ * Teams that were in force, of whatever source, with whom they listed at last. One that vanishes from a file takes nobody's
+ * bounds along as long as it is known here.
+ */
+export interface KnownTeamStore {
+  list(): Promise<KnownTeam[]>;
+  /** In the place of what was known of these. Not a change. */
+  remember(teams: readonly KnownTeam[]): Promise<void>;
+}
 
 /** Resources that were made through the admin API. */
 export interface ResourceStore {

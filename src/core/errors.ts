@@ -80,3 +80,8 @@ export function toLimenError(error: unknown): LimenError {
   if (error instanceof LimenError) return error;
   return new LimenError('internal_error', 'The gateway failed to handle this request.', { cause: error });
 }
+
+/** What anything that was thrown says, for a log or another error. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -127,3 +127,16 @@ export interface IssuerKeyStore {
   /** In the place of what was fetched before. */
   write(provider: string, kept: KeptIssuerKeys): Promise<void>;
 }
+
+/** The private keys that all control planes of a database sign with, in one sealed text. */
+export interface SigningKeyStore {
+  /** Undefined where there are none yet. */
+  read(): Promise<string | undefined>;
+  /**
+   * Writes them in the place of exactly what was read.
+   *
+   * @param before undefined: there were none
+   * @returns false where another control plane has changed them since: nothing was written
+   */
+  replace(before: string | undefined, sealed: string): Promise<boolean>;
+}

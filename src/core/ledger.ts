@@ -163,6 +163,16 @@ export interface GatewayLogRow {
   readonly cutOffTokens?: number | undefined;
 }
 
+/** How a try ended that did not give the client its answer. */
+export const ATTEMPT_OUTCOMES = [
+  'status',
+  'connect_failure',
+  'reset',
+  'timeout',
+  'first_event_error',
+  'first_event_timeout',
+] as const;
+
 /** A try that did not give the client its answer. The one that did is in the row itself. */
 export interface FailedAttempt {
   readonly requestId: string;
@@ -174,8 +184,7 @@ export interface FailedAttempt {
   readonly providerModel: string;
   /** HTTP status of the provider; 0 where none came. */
   readonly status: number;
-  readonly outcome:
-    'status' | 'connect_failure' | 'reset' | 'timeout' | 'first_event_error' | 'first_event_timeout';
+  readonly outcome: (typeof ATTEMPT_OUTCOMES)[number];
   /** The provider had the whole request and may have worked on it. */
   readonly mayBeBilled: boolean;
   /** What it may cost the operator in USD, at most; 0 where it was not billed. Never the client's. */

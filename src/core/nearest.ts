@@ -46,3 +46,15 @@ export function nearestNames(name: string, candidates: Iterable<string>, most = 
       .map(({ candidate }) => candidate)
   );
 }
+
+/** `did you mean NAME?`; undefined where no candidate is like it. */
+export function didYouMean(name: string, candidates: Iterable<string>): string | undefined {
+  const [nearest] = nearestNames(name, candidates, 1);
+  return nearest === undefined ? undefined : `did you mean ${nearest}?`;
+}
+
+/** How a sentence ends that says there is no such name: `; did you mean NAME?`, or a full stop. */
+export function endOfUnknown(name: string, candidates: Iterable<string>): string {
+  const hint = didYouMean(name, candidates);
+  return hint === undefined ? '.' : `; ${hint}`;
+}

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { PERMISSIONS } from './access.ts';
-import { BUILT_IN_ROLES, builtInRoles, grants, listHas, membershipOf, permissionsOf } from './roles.ts';
+import {
+  BUILT_IN_ROLES,
+  builtInRoles,
+  grants,
+  listHas,
+  membershipOf,
+  permissionsOf,
+  isFormerTeam,
+} from './roles.ts';
 import type { Snapshot } from './snapshot.ts';
 import { emptySnapshot } from './testing/snapshot.ts';
 
@@ -80,6 +88,22 @@ describe('a membership', () => {
     expect(of('eve', { groups: ['staff'] })).toEqual({ team: 'alpha', tenant: 'acme', roles: ['viewer'] });
     expect(of('ada', { team: 'zeta' }).team).toBe('zeta');
     expect(of('eve')).toEqual({ team: undefined, tenant: undefined, roles: ['developer'] });
+  });
+
+  it('is in a former team where no other has the user, and has nothing of it', () => {
+    const former = { name: 'former', members: ['eve', 'ada'], groups: ['left', 'staff'] };
+    const older = { name: 'older', members: [], groups: ['left'] };
+    const later = { ...snapshot, teams, formerTeams: { former, older } };
+    const inLater = (user: string, groups: string[] = []) =>
+      membershipOf(later, { user, record: undefined, groups, roles: [], rolesByDefault: [] }).team;
+    expect(['eve', 'ada', 'grace'].map((user) => inLater(user))).toEqual(['former', 'beta', undefined]);
+    expect([inLater('grace', ['left']), inLater('grace', ['left', 'staff'])]).toEqual(['former', 'alpha']);
+    expect([
+      isFormerTeam(later, 'older'),
+      isFormerTeam(later, 'beta'),
+      isFormerTeam(snapshot, 'older'),
+    ]).toEqual([true, false, false]);
+    expect(isFormerTeam(later, '__proto__')).toBe(false);
   });
 
   it('has no role of a team that is only named like one', () => {

@@ -1,6 +1,6 @@
 import { PERMISSIONS, type Permission, type UserRecord } from './access.ts';
 import { compilePattern } from './pattern.ts';
-import type { Snapshot, SnapshotRole, SnapshotTeam } from './snapshot.ts';
+import type { KnownTeam, Snapshot, SnapshotRole, SnapshotTeam } from './snapshot.ts';
 
 /** What clients do on the gateway, as opposed to the admin API. */
 export const CLIENT_PERMISSIONS: readonly Permission[] = [
@@ -74,6 +74,11 @@ export function teamOf(snapshot: Snapshot, name: string): SnapshotTeam | undefin
   return Object.hasOwn(snapshot.teams, name) ? snapshot.teams[name] : undefined;
 }
 
+/** Whether a team was in force, is no longer, and nobody has given it up. */
+export function isFormerTeam({ formerTeams }: Snapshot, name: string): boolean {
+  return formerTeams !== undefined && Object.hasOwn(formerTeams, name);
+}
+
 /** Whether somebody is in a team: by name, by a group, or by their own record. */
 export function isMember(
   snapshot: Snapshot,
@@ -119,6 +124,12 @@ interface Memberships {
   readonly rolesOfUser: ReadonlyMap<string, readonly string[]>;
   readonly rolesOfGroup: ReadonlyMap<string, readonly string[]>;
   /** The first team by name that has them. */
+  readonly ofTeams: Listed;
+  readonly ofFormerTeams: Listed;
+}
+
+/** Whom teams list. */
+interface Listed {
   readonly teamOfUser: ReadonlyMap<string, string>;
   readonly teamOfGroup: ReadonlyMap<string, string>;
 }
@@ -130,8 +141,6 @@ function membershipsOf(snapshot: Snapshot): Memberships {
   if (known !== undefined) return known;
   const rolesOfUser = new Map<string, string[]>();
   const rolesOfGroup = new Map<string, string[]>();
-  const teamOfUser = new Map<string, string>();
-  const teamOfGroup = new Map<string, string>();
   const give = (map: Map<string, string[]>, member: string, role: string): void => {
     const roles = map.get(member);
     if (roles === undefined) map.set(member, [role]);
@@ -141,14 +150,38 @@ function membershipsOf(snapshot: Snapshot): Memberships {
     for (const user of users) give(rolesOfUser, user, name);
     for (const group of groups) give(rolesOfGroup, group, name);
   }
-  for (const name of Object.keys(snapshot.teams).sort(byCodeUnit)) {
-    const team = teamOf(snapshot, name);
-    for (const user of team?.members ?? []) if (!teamOfUser.has(user)) teamOfUser.set(user, name);
-    for (const group of team?.groups ?? []) if (!teamOfGroup.has(group)) teamOfGroup.set(group, name);
-  }
-  const made = { rolesOfUser, rolesOfGroup, teamOfUser, teamOfGroup };
+  const made = {
+    rolesOfUser,
+    rolesOfGroup,
+    ofTeams: listedBy(snapshot.teams),
+    ofFormerTeams: listedBy(snapshot.formerTeams ?? {}),
+  };
   memberships.set(snapshot, made);
   return made;
+}
+
+function listedBy(teams: Readonly<Record<string, KnownTeam>>): Listed {
+  const teamOfUser = new Map<string, string>();
+  const teamOfGroup = new Map<string, string>();
+  for (const { name, members, groups } of Object.values(teams).sort((a, b) => byCodeUnit(a.name, b.name))) {
+    for (const user of members) if (!teamOfUser.has(user)) teamOfUser.set(user, name);
+    for (const group of groups) if (!teamOfGroup.has(group)) teamOfGroup.set(group, name);
+  }
+  return { teamOfUser, teamOfGroup };
+}
+
+/** By name before by group; of several groups the first team by name. */
+function teamListing(
+  { teamOfUser, teamOfGroup }: Listed,
+  { user, groups }: Pick<Member, 'user' | 'groups'>,
+): string | undefined {
+  return (
+    teamOfUser.get(user) ??
+    groups
+      .flatMap((group) => teamOfGroup.get(group) ?? [])
+      .sort(byCodeUnit)
+      .at(0)
+  );
 }
 
 function byCodeUnit(left: string, right: string): number {
@@ -179,7 +212,8 @@ export interface Membership {
 
 /**
  * Team, tenant and roles of somebody. A team is the credential's, else the user's, else the first by name whose members
- * or groups have the user; a tenant is the credential's, else the user's, else the team's.
+ * or groups have the user, a former team only where no other has; a tenant is the credential's, else the user's, else the
+ * team's.
  */
 export function membershipOf(snapshot: Snapshot, member: Member): Membership {
   const { user, record, groups } = member;
@@ -187,11 +221,8 @@ export function membershipOf(snapshot: Snapshot, member: Member): Membership {
   const team =
     member.team ??
     record?.team ??
-    index.teamOfUser.get(user) ??
-    groups
-      .flatMap((group) => index.teamOfGroup.get(group) ?? [])
-      .sort(byCodeUnit)
-      .at(0);
+    teamListing(index.ofTeams, member) ??
+    teamListing(index.ofFormerTeams, member);
   const declared = team === undefined ? undefined : teamOf(snapshot, team);
   const roles = [
     ...member.roles,

@@ -25,6 +25,8 @@ export interface Snapshot {
   readonly roles: Readonly<Record<string, SnapshotRole>>;
   /** By team name. */
   readonly teams: Readonly<Record<string, SnapshotTeam>>;
+  /** By name: teams that are in force no longer and that nobody has given up. Who is in one is refused. */
+  readonly formerTeams?: Readonly<Record<string, KnownTeam>> | undefined;
   /** By name of the IdentityProvider. */
   readonly identityProviders: Readonly<Record<string, SnapshotIdentityProvider>>;
   /** By name. */
@@ -61,6 +63,9 @@ export interface SnapshotTeam {
   readonly models?: readonly string[] | undefined;
 }
 
+/** Of a team that was in force, what makes somebody be in it. */
+export type KnownTeam = Pick<SnapshotTeam, 'name' | 'members' | 'groups'>;
+
 /**
  * Who may use a thing, beyond what roles allow. Every member that is there must be met: one of the roles, groups, teams,
  * tenants, features; all of the scopes.
@@ -91,6 +96,12 @@ export interface SnapshotIdentityProvider {
   readonly maxLifetimeSeconds: number;
   /** Before the subject in the canonical user; `` where the issuer's subjects are plain names. */
   readonly userPrefix: string;
+  /** Before every group that its tokens name; mostly ``. */
+  readonly groupPrefix: string;
+  /** Patterns of what its tokens may name, without the prefix; absent: all. */
+  readonly allowedGroups?: readonly string[] | undefined;
+  readonly allowedTeams?: readonly string[] | undefined;
+  readonly allowedTenants?: readonly string[] | undefined;
   /** Paths of claims, dots between; a claim's name may be in quotes where it has dots. */
   readonly claims: {
     readonly user: string;
@@ -201,6 +212,8 @@ export interface SnapshotGateway {
   };
   /** Present: the gateway exchanges assertions of identity providers for tokens of its own, under this issuer. */
   readonly crossAppAccess?: { readonly issuer: string } | undefined;
+  /** Some identity provider tells the gateway of its log. */
+  readonly identityProviderLogs?: true | undefined;
   /** Headers that may name the workflow of a request, lower case, the first that is there counts. */
   readonly workflowHeaders: readonly string[];
 }

@@ -2,9 +2,9 @@ import { batchesOf } from '../core/batches.ts';
 import type { GatewayLogRow, IntentBook, IntentClosing, OpenIntent } from '../core/ledger.ts';
 import { makeUsage, priceUsd } from '../core/usage.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { onceAMinute } from '../telemetry/once-a-minute.ts';
 import { inTurns } from './in-turns.ts';
 import { readIntent, type SettleIntent } from './records.ts';
+import { Rounds } from './rounds.ts';
 
 /** Who is told what happens, for metrics. */
 export interface ReconcilerObserver {
@@ -62,34 +62,25 @@ export function unsettledRow(intent: SettleIntent): GatewayLogRow {
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #everyMs: number;
-  readonly #mayLog = onceAMinute();
-  #timer: NodeJS.Timeout | undefined;
-  #round: Promise<unknown> = Promise.resolve();
-  #stopped = false;
+  readonly #rounds: Rounds;
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
     this.#everyMs = options.everyMs ?? 10_000;
+    this.#rounds = new Rounds({
+      everyMs: this.#everyMs,
+      round: () => this.reconcile(),
+      logger: options.logger,
+      failure: 'open requests could not be looked at',
+    });
   }
 
   start(): void {
-    this.#timer = setTimeout(() => {
-      this.#round = this.reconcile()
-        .catch((error: unknown) => {
-          if (!this.#mayLog()) return;
-          const reason = error instanceof Error ? error.message : String(error);
-          this.#options.logger.warn({ reason }, 'open requests could not be looked at');
-        })
-        .finally(() => {
-          if (!this.#stopped) this.start();
-        });
-    }, this.#everyMs);
+    this.#rounds.start();
   }
 
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
-    await this.#round;
+  stop(): Promise<void> {
+    return this.#rounds.stop();
   }
 
   /** One round; returns how many requests were closed. Rejects where the store is away. */
@@ -108,7 +99,7 @@ export class Reconciler {
       const now = await this.#close(lapsed);
       closed += now;
       // A round that did nothing would find the same again.
-      if (now + recovered === 0 || this.#stopped) break;
+      if (now + recovered === 0 || this.#rounds.stopped) break;
     }
     if (closed > 0) {
       observer.unsettled(closed);

@@ -1,6 +1,12 @@
 import { z } from 'zod';
 import type { LimitCharge } from '../core/limits.ts';
-import type { FailedAttempt, GatewayLogRow, Intent, RequestContext } from '../core/ledger.ts';
+import {
+  ATTEMPT_OUTCOMES,
+  type FailedAttempt,
+  type GatewayLogRow,
+  type Intent,
+  type RequestContext,
+} from '../core/ledger.ts';
 import { ERROR_STATUS } from '../core/errors.ts';
 import { priceSchema } from '../core/price-schema.ts';
 import { holdSchema, limitUnitSchema, traceSchema } from '../core/record-schemas.ts';
@@ -120,14 +126,7 @@ const attemptSchema: z.ZodType<FailedAttempt> = z.object({
   provider: text,
   providerModel: text,
   status: amount,
-  outcome: z.enum([
-    'status',
-    'connect_failure',
-    'reset',
-    'timeout',
-    'first_event_error',
-    'first_event_timeout',
-  ]),
+  outcome: z.enum(ATTEMPT_OUTCOMES),
   mayBeBilled: z.boolean().catch(false),
   costUsd: amount,
   durationMs: amount,

@@ -1,4 +1,5 @@
 import { batchesOf } from '../core/batches.ts';
+import { messageOf } from '../core/errors.ts';
 import type { ChargedAttempt, LedgerSettlement, OpenIntent, RecoveryBook } from '../core/ledger.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { onceAMinute } from '../telemetry/once-a-minute.ts';
@@ -92,7 +93,7 @@ export class Recovery {
       this.#watch((await this.#look(this.#watched, SETTLED_WITHIN_MS)).tried);
     } catch (error) {
       if (!this.#mayLog()) return;
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = messageOf(error);
       this.#options.logger.warn({ reason }, 'what a worker left open cannot be looked for yet');
     }
   }

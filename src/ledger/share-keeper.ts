@@ -6,7 +6,7 @@ import {
   type ShareState,
 } from '../core/limits.ts';
 import type { Logger } from '../telemetry/logger.ts';
-import { onceAMinute } from '../telemetry/once-a-minute.ts';
+import { Rounds } from './rounds.ts';
 
 export interface ShareKeeperOptions {
   readonly book: ShareBook;
@@ -93,36 +93,25 @@ interface Plan {
 export class ShareKeeper {
   readonly #options: ShareKeeperOptions;
   readonly #everyMs: number;
-  readonly #mayLog = onceAMinute();
-  #timer: NodeJS.Timeout | undefined;
-  #round: Promise<unknown> = Promise.resolve();
-  #stopped = false;
+  readonly #rounds: Rounds;
 
   constructor(options: ShareKeeperOptions) {
     this.#options = options;
     this.#everyMs = options.everyMs ?? 1000;
+    this.#rounds = new Rounds({
+      everyMs: this.#everyMs,
+      round: () => this.keep(),
+      logger: options.logger,
+      failure: 'shares of limits cannot be moved between limit domains',
+    });
   }
 
   start(): void {
-    this.#timer = setTimeout(() => {
-      this.#round = this.keep()
-        .catch((error: unknown) => this.#failed(error))
-        .finally(() => {
-          if (!this.#stopped) this.start();
-        });
-    }, this.#everyMs);
+    this.#rounds.start();
   }
 
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
-    await this.#round;
-  }
-
-  #failed(error: unknown): void {
-    if (!this.#mayLog()) return;
-    const reason = error instanceof Error ? error.message : String(error);
-    this.#options.logger.warn({ reason }, 'shares of limits cannot be moved between limit domains');
+  stop(): Promise<void> {
+    return this.#rounds.stop();
   }
 
   /** One round. Rejects where the store is away, or another round has begun: then what was taken is free until the next. */

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { messageOf } from '../core/errors.ts';
 import type { GatewayLogStore, QueuedRow, RowQueue } from '../core/ledger.ts';
 import type { Logger } from '../telemetry/logger.ts';
 import { onceAMinute } from '../telemetry/once-a-minute.ts';
@@ -148,10 +149,7 @@ export class LedgerWriter {
   #failed(error: unknown): void {
     this.#observer.writeFailed();
     if (!this.#mayLog()) return;
-    this.#logger.warn(
-      { reason: error instanceof Error ? error.message : String(error) },
-      'ledger rows wait: a store is away',
-    );
+    this.#logger.warn({ reason: messageOf(error) }, 'ledger rows wait: a store is away');
   }
 
   async #pause(ms: number): Promise<void> {

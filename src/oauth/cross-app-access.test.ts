@@ -63,15 +63,20 @@ beforeAll(async () => {
   };
 });
 
+/** An admin API that knows the issuer's keys and has no configuration yet. */
+async function startUnconfigured(): Promise<void> {
+  const logger = createLogger('test', 'silent');
+  const connection = connectRedis({ url: redis.url, logger, commandTimeoutMs: 10_000 });
+  await redisReady(connection, 10_000);
+  closeRedis = () => connection.disconnect();
+  admin = await startAdmin(await postgres.createDatabase(), { once: new RedisOnceBook(connection) });
+  admin.directory.issuers.set('corp', issuer.keys);
+}
+
 /** An admin API for each test, or for all of a block whose tests leave nothing behind. */
 function useAdmin(hook: typeof beforeEach | typeof beforeAll): void {
   hook(async () => {
-    const logger = createLogger('test', 'silent');
-    const connection = connectRedis({ url: redis.url, logger, commandTimeoutMs: 10_000 });
-    await redisReady(connection, 10_000);
-    closeRedis = () => connection.disconnect();
-    admin = await startAdmin(await postgres.createDatabase(), { once: new RedisOnceBook(connection) });
-    admin.directory.issuers.set('corp', issuer.keys);
+    await startUnconfigured();
     await admin.configure(CONFIGURATION);
     return async () => {
       await admin.close();
@@ -163,6 +168,35 @@ describe('an exchange', () => {
     expect(exchanged).toMatchObject({ user, keyId, groups, roles, tenant, features, email });
     expect(exchanged.user).toBe('corp:ada');
     expect(exchanged.scopes).toEqual(['models.read', 'models.write']);
+  });
+
+  it('names no group, team or tenant that the issuer may not name', async () => {
+    await admin.configure(
+      CONFIGURATION.replace(
+        'roleMapping: {dev',
+        'groupPrefix: "c:"\n  allowedGroups: [research]\n  allowedTenants: [acme]\n  roleMapping: {dev',
+      ),
+    );
+    const groups = ['research', 'finance'];
+    const { body } = await exchange({ assertion: assertion({ groups, org: { name: 'acme' } }) });
+    await expect(principalOf(z.string().parse(body['access_token']))).resolves.toMatchObject({
+      groups: ['c:research'],
+      tenant: 'acme',
+    });
+    const refused = await exchange({ assertion: assertion({ groups, org: { name: 'other' } }) });
+    expect(refused).toMatchObject({
+      status: 400,
+      body: {
+        error: 'invalid_grant',
+        error_description: "The claim 'org.name' of this assertion names what its issuer may not name here.",
+      },
+    });
+    // One that was exchanged before the list was made shorter.
+    const token = await tokenFor({ groups, org: { name: 'acme' } });
+    await admin.configure(
+      CONFIGURATION.replace('roleMapping: {dev', 'allowedTenants: [north]\n  roleMapping: {dev'),
+    );
+    await expect(principalOf(token)).rejects.toThrow("The claim 'asserted.org.name' of this token");
   });
 
   it('takes the secret in the body, and no secret of a public client', async () => {
@@ -473,4 +507,20 @@ describe('revocation', () => {
     );
     await expect(principalOf(token)).rejects.toThrow('This token');
   });
+});
+
+it('an assertion is good for later while the gateway has no key to sign with', async () => {
+  await startUnconfigured();
+  const { database } = admin.connection;
+  await database.execute("insert into signing_keys values ('cross-app-access', 'v1:00000000:x', now())");
+  await admin.configure(CONFIGURATION);
+  const given = assertion();
+  const { status, body, headers } = await exchange({ assertion: given });
+  expect({ status, error: body['error'] }).toEqual({ status: 503, error: 'temporarily_unavailable' });
+  expect(headers.get('retry-after')).toBe('5');
+  await database.execute('delete from signing_keys');
+  await admin.configure(CONFIGURATION);
+  expect((await exchange({ assertion: given })).status).toBe(200);
+  await admin.close();
+  closeRedis();
 });

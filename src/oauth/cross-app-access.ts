@@ -1,46 +1,28 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { z } from 'zod';
-import type { Directory } from '../core/access.ts';
 import { ASSERTED_CLAIM, exchangedAudience } from '../core/cross-app-access.ts';
-import { LimenError } from '../core/errors.ts';
 import type { OnceBook } from '../core/sessions.ts';
-import type { Snapshot, SnapshotIdentityProvider } from '../core/snapshot.ts';
-import type { TokenVerifier, VerifiedToken } from '../core/verified-token.ts';
-import { LONGEST_TOKEN, readToken } from '../tokens/read-token.ts';
+import type { VerifiedToken } from '../core/verified-token.ts';
+import { LONGEST_TOKEN } from '../tokens/read-token.ts';
+import { checkedClaims, isResource, type AssertionClaims } from './assertion.ts';
+import { AssertionVerifier, type AssertionVerifierOptions } from './assertion-verifier.ts';
+import { assertedClaims } from './asserted-claims.ts';
 import { authenticateClient, type CrossAppClient } from './client.ts';
-import { OAuthError, type Refusal } from './errors.ts';
+import { asOAuthError, OAuthError, type Refusal } from './errors.ts';
+import { grantedScopes } from './scopes.ts';
+import type { CrossAppSettings } from './settings.ts';
 import type { SigningKeys } from './signing-keys.ts';
 import { ExchangeStatistics, type ClientStatistics } from './statistics.ts';
 
 /**
  * draft-ietf-oauth-identity-assertion-authz-grant: the gateway as the resource's authorization server. The grant is that
- * of RFC 7523, section 2.1, with an assertion of this type.
+ * of RFC 7523, section 2.1, with an assertion of a type of its own (ASSERTION_TYPES).
  */
-export const ASSERTION_TYPES: ReadonlySet<string> = new Set(['oauth-id-jag+jwt']);
 export const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 export const ID_JAG_PROFILE = 'urn:ietf:params:oauth:grant-profile:id-jag';
 
-/** An assertion is for one exchange right after it was made. */
-const LONGEST_ASSERTION_SECONDS = 3600;
-
-/** As the Gateway resource has it. */
-export interface CrossAppSettings {
-  /** What the gateway calls itself in assertions and tokens: access.publicUrl. */
-  readonly issuer: string;
-  /** What assertions name as their resource. */
-  readonly resource: string;
-  readonly tokenSeconds: number;
-  readonly scopes: readonly string[];
-  readonly clients: readonly CrossAppClient[];
-}
-
-export interface CrossAppOptions {
+export interface CrossAppOptions extends AssertionVerifierOptions {
   /** Undefined while it is not enabled. */
   readonly settings: () => CrossAppSettings | undefined;
-  readonly snapshot: () => Snapshot | undefined;
-  readonly directory: Pick<Directory, 'user'>;
-  /** Verifies assertions alone (ASSERTION_TYPES). */
-  readonly assertions: TokenVerifier;
   readonly keys: Pick<SigningKeys, 'sign' | 'publicKeys'>;
   readonly once: OnceBook;
   /** Told of each exchange and refusal. */
@@ -71,28 +53,15 @@ export interface TokenAnswer {
   readonly scope: string;
 }
 
-const claimsSchema = z.looseObject({
-  iss: z.string(),
-  aud: z.union([z.string(), z.array(z.string())]),
-  client_id: z.string().min(1),
-  jti: z.string().min(1).max(512),
-  iat: z.number(),
-  exp: z.number(),
-  sub: z.string().min(1),
-  resource: z.union([z.string(), z.array(z.string()).min(1)]).optional(),
-  scope: z.string().optional(),
-});
-type AssertionClaims = z.infer<typeof claimsSchema>;
-
 /** Exchanges assertions of identity providers for tokens of the gateway. */
 export class CrossAppAccess {
   readonly #options: CrossAppOptions;
+  readonly #verifier: AssertionVerifier;
   readonly #statistics: ExchangeStatistics;
-  /** Snapshots in which each identity provider takes nothing but assertions for the gateway. */
-  readonly #assertionViews = new WeakMap<Snapshot, Map<string, Snapshot>>();
 
   constructor(options: CrossAppOptions) {
     this.#options = options;
+    this.#verifier = new AssertionVerifier(options);
     this.#statistics = new ExchangeStatistics(options.now);
   }
 
@@ -167,7 +136,7 @@ export class CrossAppAccess {
     }
     if (assertion === undefined || assertion === '')
       throw new OAuthError('invalid_request', 'bad request', 'assertion is missing.');
-    const verified = await this.#verify(assertion, client, settings);
+    const verified = await this.#verifier.verify(assertion, client.identityProvider, settings.issuer);
     const claims = checkedClaims(assertion, client, settings);
     if (resource !== undefined && !isResource(resource, settings)) {
       throw new OAuthError(
@@ -177,52 +146,20 @@ export class CrossAppAccess {
       );
     }
     const scopes = grantedScopes(scope, claims.scope, client, settings);
+    this.#checkSigning();
     await this.#claimOnce(claims, verified);
     return this.#issue({ claims, verified, scopes, client, settings });
   }
 
-  /** @throws OAuthError, LimenError */
-  async #verify(
-    assertion: string,
-    client: CrossAppClient,
-    { issuer }: CrossAppSettings,
-  ): Promise<VerifiedToken> {
-    const snapshot = this.#options.snapshot();
-    const provider = snapshot && ownEntry(snapshot, client.identityProvider);
-    if (snapshot === undefined || provider === undefined) {
-      throw new OAuthError(
-        'invalid_grant',
-        'assertion not valid',
-        'The identity provider of this client is not in force.',
-      );
-    }
-    const verified = await this.#options.assertions.verify(assertion, this.#view(snapshot, provider, issuer));
-    if (this.#options.directory.user(verified.user)?.disabled === true) {
-      throw new OAuthError('invalid_grant', 'assertion revoked or user disabled', 'This user was disabled.');
-    }
-    return verified;
-  }
-
-  /** The snapshot in which this issuer's assertions for the gateway are the one thing that is good. */
-  #view(snapshot: Snapshot, provider: SnapshotIdentityProvider, issuer: string): Snapshot {
-    const views = this.#assertionViews.get(snapshot) ?? new Map<string, Snapshot>();
-    this.#assertionViews.set(snapshot, views);
-    const known = views.get(provider.name);
-    if (known !== undefined) return known;
-    const maxLifetimeSeconds = Math.min(provider.maxLifetimeSeconds, LONGEST_ASSERTION_SECONDS);
-    // The others stay for their prefixes alone: with no audience nothing of them is taken.
-    const others = Object.values(snapshot.identityProviders)
-      .filter(({ name }) => name !== provider.name)
-      .map((other) => [other.name, { ...other, audiences: [], withoutAudience: false }] as const);
-    const view = {
-      ...snapshot,
-      identityProviders: Object.fromEntries([
-        ...others,
-        [provider.name, { ...provider, audiences: [issuer], withoutAudience: false, maxLifetimeSeconds }],
-      ]),
-    };
-    views.set(provider.name, view);
-    return view;
+  /** Before the assertion counts as used: it may be brought again. */
+  #checkSigning(): void {
+    if (this.#options.keys.publicKeys.length > 0) return;
+    throw new OAuthError(
+      'temporarily_unavailable',
+      'no key to sign with',
+      'The gateway has no key to sign tokens with at this moment. Try again shortly.',
+      5,
+    );
   }
 
   /** By issuer, not by entry: two entries may be of one issuer. */
@@ -283,130 +220,4 @@ interface Granted {
   readonly scopes: readonly string[];
   readonly client: CrossAppClient;
   readonly settings: CrossAppSettings;
-}
-
-/** An entry for assertions, never one for tokens that the gateway itself made of them. */
-function ownEntry({ identityProviders }: Snapshot, name: string): SnapshotIdentityProvider | undefined {
-  const entry = Object.hasOwn(identityProviders, name) ? identityProviders[name] : undefined;
-  return entry?.exchangedFor === undefined ? entry : undefined;
-}
-
-/**
- * What an assertion must say beyond a token, after its signature was found good.
- *
- * @throws OAuthError invalid_grant, invalid_target
- */
-function checkedClaims(
-  assertion: string,
-  client: CrossAppClient,
-  settings: CrossAppSettings,
-): AssertionClaims {
-  const parsed = claimsSchema.safeParse(readToken(assertion, ASSERTION_TYPES).claims);
-  if (!parsed.success) {
-    const names = [...new Set(parsed.error.issues.map(({ path }) => String(path[0])))].join(', ');
-    throw new OAuthError(
-      'invalid_grant',
-      'assertion not valid',
-      `The assertion lacks or has wrongly: ${names}.`,
-    );
-  }
-  const claims = parsed.data;
-  // One audience: an assertion that others take too could be theirs to bring.
-  if (claims.aud !== settings.issuer && !(Array.isArray(claims.aud) && claims.aud.length === 1)) {
-    throw new OAuthError(
-      'invalid_grant',
-      'other audience',
-      'The assertion is for others too: it must be for this gateway alone.',
-    );
-  }
-  if (!(client.assertedAs ?? [client.id]).includes(claims.client_id)) {
-    throw new OAuthError('invalid_grant', 'other client', 'The assertion was made for another client.');
-  }
-  if (claims.resource !== undefined && ![claims.resource].flat().every((one) => isResource(one, settings))) {
-    throw new OAuthError('invalid_grant', 'other resource', 'The assertion was made for another resource.');
-  }
-  // It wants a proof of possession that nobody here asks for: without it, it is not to be taken.
-  if (claims['cnf'] !== undefined) {
-    throw new OAuthError(
-      'invalid_grant',
-      'assertion not valid',
-      'Assertions that are bound to a key (cnf) are not taken here.',
-    );
-  }
-  return claims;
-}
-
-/** To the letter, but for a slash at the end. */
-function isResource(resource: string, settings: CrossAppSettings): boolean {
-  return resource.replace(/\/$/, '') === settings.resource.replace(/\/$/, '');
-}
-
-/**
- * What was asked for, all of which must be allowed; where nothing was, what the assertion has of what is allowed.
- *
- * @throws OAuthError invalid_scope
- */
-function grantedScopes(
-  wanted: string | undefined,
-  asserted: string | undefined,
-  client: CrossAppClient,
-  { scopes }: CrossAppSettings,
-): readonly string[] {
-  const inAssertion = words(asserted);
-  const allowed = inAssertion.filter(
-    (scope) => scopes.includes(scope) && (client.scopes === undefined || client.scopes.includes(scope)),
-  );
-  const asked = words(wanted);
-  const beyond = asked.filter((scope) => !allowed.includes(scope));
-  if (beyond.length > 0 || (asked.length === 0 && allowed.length === 0 && inAssertion.length > 0)) {
-    throw new OAuthError(
-      'invalid_scope',
-      'scope not allowed',
-      'A scope is not in the assertion, or not allowed to this client.',
-    );
-  }
-  return asked.length > 0 ? asked : allowed;
-}
-
-function words(text: string | undefined): readonly string[] {
-  return [...new Set((text ?? '').split(' ').filter((word) => word !== ''))];
-}
-
-/** What the mapping of the issuer's entry reads, unchanged; nothing else goes into the token. */
-function assertedClaims(
-  claims: AssertionClaims,
-  provider: SnapshotIdentityProvider | undefined,
-): Readonly<Record<string, unknown>> {
-  if (provider === undefined) return {};
-  const { user, email, name, groups, roles, tenant, team, features } = provider.claims;
-  const paths = [user, email, name, groups, roles, tenant, team, ...Object.values(features)];
-  const names = paths.flatMap((path) => {
-    const [, quoted, plain] = /^(?:"([^"]+)"|([^".]+))/.exec(path ?? '') ?? [];
-    return quoted ?? plain ?? [];
-  });
-  return Object.fromEntries(
-    [...new Set(names)].flatMap((one) => (Object.hasOwn(claims, one) ? [[one, claims[one]] as const] : [])),
-  );
-}
-
-/** What the verifier says of an assertion, as the token endpoint says it; undefined for a fault of our own. */
-function asOAuthError(error: unknown): OAuthError | undefined {
-  if (error instanceof OAuthError) return error;
-  if (!(error instanceof LimenError)) return undefined;
-  if (error.status >= 500) {
-    return new OAuthError(
-      'temporarily_unavailable',
-      'store or issuer away',
-      error.message,
-      error.retryAfterSeconds,
-    );
-  }
-  const refusals: Readonly<Record<string, Refusal>> = {
-    'other audience': 'other audience',
-    revoked: 'assertion revoked or user disabled',
-  };
-  const reason = error.cause instanceof Error ? error.cause.message : '';
-  const refusal =
-    error.code === 'token_expired' ? 'assertion expired' : (refusals[reason] ?? 'assertion not valid');
-  return new OAuthError('invalid_grant', refusal, error.message.replaceAll('This token', 'This assertion'));
 }

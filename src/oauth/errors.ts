@@ -1,3 +1,5 @@
+import { LimenError } from '../core/errors.ts';
+
 /** RFC 6749, section 5.2; RFC 8707, section 2; the last two for a server that cannot answer now. */
 const STATUS = {
   invalid_request: 400,
@@ -29,6 +31,7 @@ export const REFUSALS = [
   'assertion used before',
   'too many requests',
   'store or issuer away',
+  'no key to sign with',
 ] as const;
 export type Refusal = (typeof REFUSALS)[number];
 
@@ -49,4 +52,30 @@ export class OAuthError extends Error {
   get status(): number {
     return STATUS[this.code];
   }
+}
+
+/** What the verifier says of an assertion, as the token endpoint says it; undefined for a fault of our own. */
+export function asOAuthError(error: unknown): OAuthError | undefined {
+  if (error instanceof OAuthError) return error;
+  if (!(error instanceof LimenError)) return undefined;
+  if (error.status >= 500) {
+    return new OAuthError(
+      'temporarily_unavailable',
+      'store or issuer away',
+      error.message,
+      error.retryAfterSeconds,
+    );
+  }
+  const refusals: Readonly<Record<string, Refusal>> = {
+    'other audience': 'other audience',
+    revoked: 'assertion revoked or user disabled',
+  };
+  const reason = error.cause instanceof Error ? error.cause.message : '';
+  const refusal =
+    error.code === 'token_expired' ? 'assertion expired' : (refusals[reason] ?? 'assertion not valid');
+  return new OAuthError(
+    'invalid_grant',
+    refusal,
+    error.message.replaceAll(/\b([Tt])his token\b/g, '$1his assertion'),
+  );
 }

@@ -1,71 +1,210 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { beforeEach, expect, it } from 'vitest';
+import { createLocalJWKSet, decodeProtectedHeader, jwtVerify } from 'jose';
+import { beforeAll, beforeEach, expect, it } from 'vitest';
+import { z } from 'zod';
+import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts';
 import type { JsonWebKey } from '../core/json-web-key.ts';
-import { createVault } from '../vault/vault.ts';
-import { RETIRED_MS, SIGNING_MS, SigningKeys } from './signing-keys.ts';
+import { openPostgres, type PostgresConnection } from '../store/postgres/database.ts';
+import { createSigningKeyStore } from '../store/postgres/repositories/signing-keys.ts';
+import { createVault, type Vault } from '../vault/vault.ts';
+import { AHEAD_MS, RETIRED_MS, SIGNING_MS, SigningKeys } from './signing-keys.ts';
 
-const vault = createVault(randomBytes(32).toString('hex'), 'a test');
-let folder: string;
+const HOUR_MS = 3_600_000;
+const encryptionKey = () => randomBytes(32).toString('hex');
+const oldKey = encryptionKey();
+const vault = createVault(oldKey, 'a test');
+
+let postgres: TestPostgres;
+let url: string;
 let time: number;
-let published: (readonly JsonWebKey[])[];
 
-beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'limen-keys-'));
+beforeAll(async () => {
+  postgres = await startPostgres();
+  return () => postgres.stop();
+});
+beforeEach(async () => {
+  url = await postgres.createDatabase();
   time = Date.UTC(2026, 0, 1);
-  published = [];
-  return () => rmSync(folder, { recursive: true });
 });
 
-function signingKeys(): SigningKeys {
-  return new SigningKeys({
-    path: join(folder, 'keys.json'),
-    vault,
-    publish: (keys) => Promise.resolve(void published.push(keys)),
-    now: () => time,
-  });
+/** What one control plane has: connection, keys, and what it told its workers last. */
+interface ControlPlane {
+  readonly connection: PostgresConnection;
+  readonly keys: SigningKeys;
+  published: readonly JsonWebKey[];
 }
 
-function kidOf(token: string): unknown {
-  const header: unknown = JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString());
-  return Reflect.get(Object(header), 'kid');
+async function controlPlane(itsVault: Vault = vault): Promise<ControlPlane> {
+  const connection = await openPostgres(url, () => undefined);
+  const own: ControlPlane = {
+    connection,
+    published: [],
+    keys: new SigningKeys({
+      store: createSigningKeyStore(connection.database, 'cross-app-access'),
+      vault: itsVault,
+      publish: (keys) => {
+        own.published = keys;
+        return Promise.resolve();
+      },
+      now: () => time,
+    }),
+  };
+  return own;
 }
 
-it('are kept over a restart, sealed', async () => {
-  const first = signingKeys();
-  await first.refresh();
-  const second = signingKeys();
-  await second.refresh();
-  expect(second.publicKeys).toEqual(first.publicKeys);
-  const text = readFileSync(join(folder, 'keys.json'), 'utf8');
-  expect(text).not.toContain(first.publicKeys[0]?.x);
-  expect(JSON.stringify(published)).not.toContain('"d"');
-});
+/** So many control planes on one database, ended after the work. */
+async function withControlPlanes(
+  vaults: readonly Vault[],
+  work: (...all: ControlPlane[]) => Promise<void>,
+): Promise<void> {
+  const all = await Promise.all(vaults.map((one) => controlPlane(one)));
+  try {
+    await work(...all);
+  } finally {
+    await Promise.all(all.map(({ connection }) => connection.close()));
+  }
+}
 
-it('are renewed each month; the old one verifies until its tokens have ended', async () => {
-  const keys = signingKeys();
-  await keys.refresh();
-  const old = kidOf(await keys.sign({}));
-  time += SIGNING_MS + 1000;
-  await keys.refresh();
-  const fresh = kidOf(await keys.sign({}));
-  expect(fresh).not.toBe(old);
-  expect(published.at(-1)?.map(({ kid }) => kid)).toEqual([fresh, old]);
-  time += RETIRED_MS;
-  await keys.refresh();
-  expect(published.at(-1)?.map(({ kid }) => kid)).toEqual([fresh]);
-});
+async function signedBy({ keys }: ControlPlane): Promise<string | undefined> {
+  return decodeProtectedHeader(await keys.sign({})).kid;
+}
 
-it('are not replaced where they cannot be opened', async () => {
-  await signingKeys().refresh();
-  const stranger = new SigningKeys({
-    path: join(folder, 'keys.json'),
-    vault: createVault(randomBytes(32).toString('hex'), 'a test'),
-    publish: () => Promise.resolve(),
-    now: () => time,
+function kids({ published }: ControlPlane): readonly (string | undefined)[] {
+  return published.map(({ kid }) => kid);
+}
+
+async function storedText({ connection }: ControlPlane): Promise<string> {
+  const { rows } = await connection.database.execute('select sealed from signing_keys');
+  return z.tuple([z.object({ sealed: z.string() })]).parse(rows)[0].sealed;
+}
+
+it('are one key for control planes that start at once, sealed', async () => {
+  await withControlPlanes([vault, vault, vault, vault], async (...all) => {
+    await Promise.all(all.map(({ keys }) => keys.refresh()));
+    const signing = await Promise.all(all.map((one) => signedBy(one)));
+    expect(new Set(signing).size).toBe(1);
+    for (const { published } of all)
+      expect(published).toEqual([expect.objectContaining({ kid: signing[0] })]);
+    const [first] = all;
+    expect(JSON.stringify(all.map(({ published }) => published))).not.toContain('"d"');
+    expect(first && (await storedText(first))).toMatch(/^v1:[0-9a-f]{8}:[\w-]+$/);
   });
-  await expect(stranger.refresh()).rejects.toThrow('could not be opened');
-  await expect(async () => stranger.sign({})).rejects.toThrow('no key to sign with');
+});
+
+it('sign what the workers of every control plane verify', async () => {
+  await withControlPlanes([vault, vault], async (first, second) => {
+    await first?.keys.refresh();
+    await second?.keys.refresh();
+    const verifies = createLocalJWKSet(
+      z.object({ keys: z.array(z.looseObject({ kty: z.string() })) }).parse({ keys: second?.published }),
+    );
+    const token = (await first?.keys.sign({ sub: 'ada' })) ?? '';
+    await expect(jwtVerify(token, verifies)).resolves.toMatchObject({ payload: { sub: 'ada' } });
+  });
+});
+
+it('are renewed by one of those that would, published a day before they sign, and a day after', async () => {
+  await withControlPlanes([vault, vault], async (...all) => {
+    const refresh = () => Promise.all(all.map(({ keys }) => keys.refresh()));
+    const signing = () => Promise.all(all.map((one) => signedBy(one)));
+    await refresh();
+    const [old] = await signing();
+    time += SIGNING_MS - AHEAD_MS;
+    await refresh();
+    const published = all.map((one) => kids(one));
+    expect(published[0]).toEqual(published[1]);
+    expect(published[0]).toEqual([expect.any(String), old]);
+    time += AHEAD_MS - 1;
+    await refresh();
+    expect(await signing()).toEqual([old, old]);
+    time += 1;
+    const fresh = published[0]?.[0];
+    expect(await signing()).toEqual([fresh, fresh]);
+    time += RETIRED_MS - 1;
+    await refresh();
+    expect(all.map((one) => kids(one))).toEqual([
+      [fresh, old],
+      [fresh, old],
+    ]);
+    time += 1;
+    await refresh();
+    expect(all.map((one) => kids(one))).toEqual([[fresh], [fresh]]);
+  });
+});
+
+it('sign with nothing that any worker does not know, also of a control plane without the database for most of each day', async () => {
+  await withControlPlanes([vault, vault], async (...all) => {
+    for (const { keys } of all) await keys.refresh();
+    const seen = new Set<string | undefined>();
+    const unknown: string[] = [];
+    for (let hour = 0; hour < 24 * 62; hour += 1) {
+      for (const [index, { keys }] of all.entries()) {
+        // The first makes a new key at the beginning of a day, of which the second hears in its last hours.
+        if (index === 0 || hour % 24 >= 22) await keys.refresh();
+        // Each at its own time within the hour.
+        time += HOUR_MS / 2;
+        const signing = await Promise.all(all.map((other) => signedBy(other)));
+        for (const kid of signing) seen.add(kid);
+        if (!all.every((other) => signing.every((kid) => kids(other).includes(kid))))
+          unknown.push(`in hour ${String(hour)}`);
+      }
+    }
+    expect(unknown).toEqual([]);
+    expect(seen.size).toBe(3);
+  });
+});
+
+it('go on with the old one where nobody renewed it for months', async () => {
+  await withControlPlanes([vault, vault], async (first, second) => {
+    if (first === undefined || second === undefined) throw new Error('There are two.');
+    await first.keys.refresh();
+    const old = await signedBy(first);
+    time += 10 * SIGNING_MS;
+    await second.keys.refresh();
+    expect(await signedBy(second)).toBe(old);
+    expect(kids(second)).toEqual([expect.any(String), old]);
+    time += AHEAD_MS;
+    expect(await signedBy(second)).toBe(kids(second)[0]);
+  });
+});
+
+it('stay, and are published, while the database is away', async () => {
+  const one = await controlPlane();
+  await one.keys.refresh();
+  const token = await one.keys.sign({});
+  const before = one.published;
+  await one.connection.close();
+  one.published = [];
+  await expect(one.keys.refresh()).rejects.toThrow();
+  expect(one.published).toEqual(before);
+  expect(decodeProtectedHeader(await one.keys.sign({})).kid).toBe(decodeProtectedHeader(token).kid);
+});
+
+it('are told and never replaced where they cannot be opened', async () => {
+  await withControlPlanes([vault, createVault(encryptionKey(), 'a test')], async (first, stranger) => {
+    if (first === undefined || stranger === undefined) throw new Error('There are two.');
+    await first.keys.refresh();
+    const sealed = await storedText(first);
+    time += 2 * SIGNING_MS;
+    await expect(stranger.keys.refresh()).rejects.toThrow('cannot be opened with the present encryption key');
+    await expect(stranger.keys.sign({})).rejects.toThrow('no key to sign with');
+    expect(stranger.published).toEqual([]);
+    expect(await storedText(first)).toBe(sealed);
+  });
+});
+
+it('are sealed again with a new encryption key, after which the old one may go', async () => {
+  const newKey = encryptionKey();
+  const rotated = createVault(`${newKey},${oldKey}`, 'a test');
+  await withControlPlanes([vault, rotated, createVault(newKey, 'a test')], async (first, second, third) => {
+    if (first === undefined || second === undefined || third === undefined)
+      throw new Error('There are three.');
+    await first.keys.refresh();
+    await second.keys.refresh();
+    await third.keys.refresh();
+    expect(third.published).toEqual(first.published);
+    const sealed = await storedText(third);
+    await second.keys.refresh();
+    expect(await storedText(third)).toBe(sealed);
+  });
 });

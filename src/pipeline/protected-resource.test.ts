@@ -89,6 +89,7 @@ describe('the metadata of the protected resource', () => {
       clockSkewSeconds: 0,
       maxLifetimeSeconds: 60,
       userPrefix: `${name}:`,
+      groupPrefix: '',
       claims: { user: 'sub', email: 'email', name: 'name', scopes: 'scope', features: {} },
       roleMapping: {},
       defaultRoles: [],

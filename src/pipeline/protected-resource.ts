@@ -44,7 +44,7 @@ export function protectedResource(snapshot: Snapshot, head: RequestHead, path: s
 const scopes = new WeakMap<Snapshot, readonly string[]>();
 
 /** Every scope that something asks for, gathered once for each snapshot. */
-function scopesOf(snapshot: Snapshot): readonly string[] {
+export function scopesOf(snapshot: Snapshot): readonly string[] {
   const known = scopes.get(snapshot);
   if (known !== undefined) return known;
   const accesses = [

@@ -1,14 +1,11 @@
-import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { ProcessorProtocol } from '../envoy-protocol/codecs.ts';
 import type { CommonResponse, ProcessingRequest, ProcessingResponse } from '../envoy-protocol/messages.ts';
-
-/** One ext_proc exchange, raw bytes on both sides. */
-export type RawCall = ServerDuplexStream<Buffer, Buffer>;
+import { GRPC_STATUS, type GrpcCall } from './grpc-server.ts';
 
 /** What a leg does with an exchange. Every method may be called after `over`, and then does nothing. */
 export interface LegHandler {
   /** One message of Envoy; the next one is read when the promise is settled. */
-  onMessage(message: ProcessingRequest): void | Promise<void>;
+  onMessage(message: ProcessingRequest): Promise<void> | undefined;
   /** The exchange is over, however it came about. Called once. */
   onOver(): void;
 }
@@ -17,8 +14,6 @@ export interface LegHandler {
 const BODY_PIECE_BYTES = 1_048_576;
 /** What may wait to be sent while more is read. */
 const UNSENT_BYTES = 1_048_576;
-/** gRPC status INTERNAL: Envoy breaks the stream that the exchange belongs to. */
-const INTERNAL = 13;
 
 /** Envoy has taken nearly all that was written, or the exchange is over. */
 interface Drained {
@@ -35,14 +30,14 @@ function streamedBody(body: Buffer, endOfStream: boolean): { readonly response: 
  * what was written: so nothing piles up here.
  */
 export class Exchange {
-  readonly #call: RawCall;
+  readonly #call: GrpcCall;
   readonly #protocol: ProcessorProtocol;
   #over = false;
-  /** Bytes that were written and that Envoy has not taken: the call itself counts messages, of any size. */
+  /** Bytes that were written and that Envoy has not taken. */
   #unsent = 0;
   #drained: Drained | undefined;
 
-  constructor(call: RawCall, protocol: ProcessorProtocol) {
+  constructor(call: GrpcCall, protocol: ProcessorProtocol) {
     this.#call = call;
     this.#protocol = protocol;
   }
@@ -69,12 +64,8 @@ export class Exchange {
     const { promise, resolve } = Promise.withResolvers<void>();
     const done = (): void => {
       this.#drained = undefined;
-      this.#call.off('close', done);
-      this.#call.off('cancelled', done);
       resolve();
     };
-    this.#call.once('close', done);
-    this.#call.once('cancelled', done);
     return { promise, done };
   }
 
@@ -113,55 +104,35 @@ export class Exchange {
     this.#call.end();
   }
 
-  /** Has Envoy break the stream: for an answer that must not end cleanly. */
+  /** Has Envoy break the stream that the exchange belongs to: for an answer that must not end cleanly. */
   abort(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#call.emit('error', { code: INTERNAL, details: 'the answer is incomplete' });
+    this.#call.fail(GRPC_STATUS.internal, 'the answer is incomplete');
   }
 
   /** Feeds the handler until the exchange is over. */
   run(handler: LegHandler, onFault: (error: unknown) => void): void {
-    const call = this.#call;
-    let settled = false;
-    let queue: Promise<void> | undefined;
-    const over = (): void => {
-      this.#over = true;
-      if (settled) return;
-      settled = true;
-      handler.onOver();
-    };
     const fault = (error: unknown): void => {
       onFault(error);
       this.abort();
     };
-    call.on('data', (bytes: Buffer) => {
-      if (this.#over) return;
-      try {
-        const pending = handler.onMessage(this.#protocol.processingRequest.decode(bytes));
-        if (pending === undefined) return;
-        call.pause();
-        queue = pending.then(
-          () => void call.resume(),
-          (error: unknown) => {
-            fault(error);
-            call.resume();
-          },
-        );
-      } catch (error) {
-        fault(error);
-      }
+    this.#call.read({
+      onMessage: (bytes) => {
+        if (this.#over) return undefined;
+        try {
+          return handler.onMessage(this.#protocol.processingRequest.decode(bytes))?.catch(fault);
+        } catch (error) {
+          fault(error);
+          return undefined;
+        }
+      },
+      onEnd: () => this.finish(),
+      onClose: () => {
+        this.#over = true;
+        this.#drained?.done();
+        handler.onOver();
+      },
     });
-    call.on('end', () => {
-      const finish = (): void => {
-        if (!this.#over) this.finish();
-        over();
-      };
-      if (queue === undefined) finish();
-      else void queue.finally(finish);
-    });
-    call.on('cancelled', over);
-    call.on('error', over);
-    call.on('close', over);
   }
 }

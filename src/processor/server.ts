@@ -1,14 +1,4 @@
 import { chmodSync, rmSync } from 'node:fs';
-import { setDefaultHighWaterMark } from 'node:stream';
-import type {
-  Metadata,
-  Server,
-  ServiceDefinition,
-  UntypedServiceImplementation,
-  handleUnaryCall,
-  sendUnaryData,
-  ServerReadableStream,
-} from '@grpc/grpc-js';
 import { LEG_METADATA, PATIENCE_METADATA, WATCH_METADATA } from '../core/gateway-names.ts';
 import type { KeptAnswers, RequestContext } from '../core/ledger.ts';
 import {
@@ -20,9 +10,9 @@ import type { StreamAccessLogsMessage } from '../envoy-protocol/access-log-messa
 import type { ReasoningCarrier } from '../formats/reasoning.ts';
 import type { Answer } from '../pipeline/answer.ts';
 import type { FrontPipeline } from '../pipeline/front.ts';
-import { Exchange, type LegHandler, type RawCall } from './exchange.ts';
+import { Exchange, type LegHandler } from './exchange.ts';
 import { BytesInFlight, FrontLeg } from './front-leg.ts';
-import { grpc } from './grpc.ts';
+import { GrpcServer, type GrpcCall } from './grpc-server.ts';
 import { ResponseLeg } from './response-leg.ts';
 import { UpstreamLeg } from './upstream-leg.ts';
 
@@ -31,8 +21,6 @@ const HEALTH_PATH = '/grpc.health.v1.Health/Check';
 const SERVING = Buffer.from([0x08, 1]);
 const NOT_SERVING = Buffer.from([0x08, 2]);
 const MESSAGE_MARGIN_BYTES = 1_048_576;
-/** Messages of an exchange that are read while one is worked on. */
-const MESSAGES_AHEAD = 1;
 /** Two health checks of a second each: by then Envoy knows that this worker drains, or is gone itself. */
 const NOTICE_MS = 2500;
 
@@ -55,26 +43,10 @@ export interface ProcessorServerOptions {
   readonly onFault: (leg: string, error: unknown) => void;
 }
 
-const identity = (bytes: Buffer): Buffer => bytes;
-
-function service(path: string, requestStream: boolean, responseStream: boolean): ServiceDefinition {
-  return {
-    method: {
-      path,
-      requestStream,
-      responseStream,
-      requestSerialize: identity,
-      requestDeserialize: identity,
-      responseSerialize: identity,
-      responseDeserialize: identity,
-    },
-  };
-}
-
 /** The gRPC server of a worker: ext_proc for all three legs, access log, health. */
 export class ProcessorServer {
   readonly #options: ProcessorServerOptions;
-  readonly #server: Server;
+  readonly #server: GrpcServer;
   readonly bytesInFlight = new BytesInFlight();
   #draining = false;
   #lastHealthCheck = Number.NEGATIVE_INFINITY;
@@ -82,24 +54,14 @@ export class ProcessorServer {
 
   constructor(options: ProcessorServerOptions) {
     this.#options = options;
-    // Calls of grpc-js are streams of messages, of which Node reads 16 ahead unless told otherwise for all streams of
-    // objects in the process: of messages of megabytes that is too much.
-    setDefaultHighWaterMark(true, MESSAGES_AHEAD);
-    this.#server = new grpc.Server({
-      'grpc.max_receive_message_length': options.maxMessageBytes + MESSAGE_MARGIN_BYTES,
-      'grpc.max_send_message_length': -1,
+    this.#server = new GrpcServer({
+      maxMessageBytes: options.maxMessageBytes + MESSAGE_MARGIN_BYTES,
+      methods: {
+        [EXTERNAL_PROCESSOR_PATH]: (call) => this.#process(call),
+        [ACCESS_LOG_PATH]: (call) => this.#accessLog(call),
+        [HEALTH_PATH]: (call) => this.#health(call),
+      },
     });
-    this.#add(service(EXTERNAL_PROCESSOR_PATH, true, true), (call: RawCall) => this.#process(call));
-    this.#add(
-      service(ACCESS_LOG_PATH, true, false),
-      (call: ServerReadableStream<Buffer, Buffer>, reply: sendUnaryData<Buffer>) =>
-        this.#accessLog(call, reply),
-    );
-    const health: handleUnaryCall<Buffer, Buffer> = (_call, reply) => {
-      this.#lastHealthCheck = performance.now();
-      reply(null, !this.#draining && options.serving() ? SERVING : NOT_SERVING);
-    };
-    this.#add(service(HEALTH_PATH, false, false), health);
   }
 
   /** Exchanges that are open at the moment. */
@@ -107,19 +69,10 @@ export class ProcessorServer {
     return this.#open;
   }
 
-  #add(definition: ServiceDefinition, method: UntypedServiceImplementation[string]): void {
-    this.#server.addService(definition, { method });
-  }
-
   /** Listens on a Unix socket that only this user can open. A socket left behind by a killed worker is replaced. */
   async listen(socketPath: string): Promise<void> {
     rmSync(socketPath, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      this.#server.bindAsync(`unix:${socketPath}`, grpc.ServerCredentials.createInsecure(), (error) => {
-        if (error === null) resolve();
-        else reject(error);
-      });
-    });
+    await this.#server.listen(socketPath);
     chmodSync(socketPath, 0o600);
   }
 
@@ -135,15 +88,15 @@ export class ProcessorServer {
     while (performance.now() < deadline && (this.#open > 0 || performance.now() < noticed)) {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
-    this.#server.forceShutdown();
+    this.#server.close();
   }
 
-  #process(call: RawCall): void {
+  #process(call: GrpcCall): void {
     const { onFault, protocol } = this.#options;
-    const leg = String(call.metadata.get(LEG_METADATA)[0] ?? '');
+    const leg = call.metadata(LEG_METADATA);
     const exchange = new Exchange(call, protocol);
     this.#open += 1;
-    const handler = this.#handler(leg, call.metadata, exchange);
+    const handler = this.#handler(leg, call, exchange);
     exchange.run(
       {
         onMessage: (message) => handler.onMessage(message),
@@ -156,14 +109,13 @@ export class ProcessorServer {
     );
   }
 
-  #handler(leg: string, metadata: Metadata, exchange: Exchange): LegHandler {
+  #handler(leg: string, call: GrpcCall, exchange: Exchange): LegHandler {
     const { reasoningCarrierFor: carrierFor, keptAnswers, onTooLarge } = this.#options;
-    const told = (key: string): string => String(metadata.get(key)[0] ?? '');
     if (leg === 'upstream') {
-      return new UpstreamLeg({ exchange, carrierFor, watches: told(WATCH_METADATA) === 'true' });
+      return new UpstreamLeg({ exchange, carrierFor, watches: call.metadata(WATCH_METADATA) === 'true' });
     }
     if (leg === 'response') {
-      const patienceSeconds = Number(told(PATIENCE_METADATA));
+      const patienceSeconds = Number(call.metadata(PATIENCE_METADATA));
       return new ResponseLeg({ exchange, carrierFor, keptAnswers, onTooLarge, patienceSeconds });
     }
     return new FrontLeg({
@@ -176,15 +128,28 @@ export class ProcessorServer {
     });
   }
 
-  #accessLog(call: ServerReadableStream<Buffer, Buffer>, reply: sendUnaryData<Buffer>): void {
-    call.on('data', (bytes: Buffer) => {
-      try {
-        this.#options.onAccessLog(this.#options.protocol.streamAccessLogsMessage.decode(bytes));
-      } catch (error) {
-        this.#options.onFault('access-log', error);
-      }
+  #accessLog(call: GrpcCall): void {
+    call.read({
+      onMessage: (bytes) => {
+        try {
+          this.#options.onAccessLog(this.#options.protocol.streamAccessLogsMessage.decode(bytes));
+        } catch (error) {
+          this.#options.onFault('access-log', error);
+        }
+        return undefined;
+      },
+      onEnd: () => {
+        call.write(Buffer.alloc(0));
+        call.end();
+      },
+      onClose: () => undefined,
     });
-    call.on('end', () => reply(null, Buffer.alloc(0)));
-    call.on('error', () => undefined);
+  }
+
+  #health(call: GrpcCall): void {
+    this.#lastHealthCheck = performance.now();
+    call.write(!this.#draining && this.#options.serving() ? SERVING : NOT_SERVING);
+    call.end();
+    call.read({ onMessage: () => undefined, onEnd: () => undefined, onClose: () => undefined });
   }
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import fc from 'fast-check';
 import { parseResources } from '../config/load/load.ts';
-import { mergeSources } from '../config/merge.ts';
+import { mergeSources } from '../config/merge/merge.ts';
 import type { Resource } from '../config/resources/index.ts';
 import { buildSnapshot } from './build.ts';
 import { canonicalJson } from './canonical-json.ts';
@@ -265,6 +265,16 @@ describe('buildSnapshot', () => {
       circuitBreaker: { failures: 5, openSeconds: 30 },
       responses: { storeSeconds: 0 },
     });
+  });
+
+  it('names teams that were in force and are no longer', () => {
+    const team = `apiVersion: limen.dev/v1alpha1\nkind: Team\nmetadata: {name: core}\nspec: {members: [ada]}\n`;
+    const known = (name: string) => ({ name, members: ['ada'], groups: [] });
+    const { snapshot } = buildSnapshot(resources(team), [known('core'), known('b'), known('a')]);
+    expect(snapshot.formerTeams).toEqual({ a: known('a'), b: known('b') });
+    const without = buildSnapshot(resources(team), [known('core')]).snapshot;
+    expect(without).not.toHaveProperty('formerTeams');
+    expect(without.version).not.toBe(snapshot.version);
   });
 
   it('survives JSON unchanged, as workers get it', () => {

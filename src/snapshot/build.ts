@@ -3,6 +3,7 @@ import {
   gatewaySchema,
   type ApiKeyResource,
   type GatewayResource,
+  type IdentityProviderResource,
   type ModelResource,
   type ProviderResource,
   type Resource,
@@ -10,6 +11,7 @@ import {
 import { DEFAULT_MODEL_PREFIXES, PROVIDER_TYPES } from '../config/resources/provider.ts';
 import { backendCluster } from '../core/gateway-names.ts';
 import type {
+  KnownTeam,
   ModelPrefix,
   Snapshot,
   SnapshotGateway,
@@ -39,8 +41,12 @@ export interface BuiltSnapshot {
  * resources in any order give the same snapshot and version.
  *
  * @param resources every default filled in; at most one Gateway, names unique, every target's provider there
+ * @param knownTeams that were in force at some time; those that are not among the resources are former ones
  */
-export function buildSnapshot(resources: readonly Resource[]): BuiltSnapshot {
+export function buildSnapshot(
+  resources: readonly Resource[],
+  knownTeams: readonly KnownTeam[] = [],
+): BuiltSnapshot {
   const providers = ofKind(resources, 'Provider');
   const models = ofKind(resources, 'Model');
   const backends = ofKind(resources, 'Backend');
@@ -48,9 +54,13 @@ export function buildSnapshot(resources: readonly Resource[]): BuiltSnapshot {
   const gateway = resources.find((resource) => resource.kind === 'Gateway');
   const compiledGateway = compileGateway(gateway);
   const identityProviders = issuers.map(compileIdentityProvider);
+  const teams = byName(ofKind(resources, 'Team').map(compileTeam));
+  const formerTeams = knownTeams
+    .filter(({ name }) => !Object.hasOwn(teams, name))
+    .sort((left, right) => compare(left.name, right.name));
   const types = new Map(providers.map(({ metadata, spec }) => [metadata.name, spec.type]));
   const content = {
-    gateway: compiledGateway,
+    gateway: withLogs(compiledGateway, issuers),
     providers: byName(providers.flatMap(compileProvider)),
     models: byName(models.map((model) => compileModel(model, types))),
     aliases: sortedRecord(
@@ -58,7 +68,8 @@ export function buildSnapshot(resources: readonly Resource[]): BuiltSnapshot {
     ),
     prefixes: compilePrefixes(providers),
     roles: byName(compileRoles(ofKind(resources, 'Role'))),
-    teams: byName(ofKind(resources, 'Team').map(compileTeam)),
+    teams,
+    ...(formerTeams.length === 0 ? {} : { formerTeams: byName(formerTeams) }),
     identityProviders: byName([
       ...identityProviders,
       ...exchangedEntries(compiledGateway, crossAppTokenSeconds(gateway), identityProviders),
@@ -114,6 +125,11 @@ const DEFAULT_GATEWAY: GatewayResource = gatewaySchema.parse({
 function compileGateway(gateway: GatewayResource = DEFAULT_GATEWAY): SnapshotGateway {
   const { workflow, crossAppAccess: _, ...spec } = gateway.spec;
   return { ...spec, ...compileCrossAppAccess(gateway.spec), workflowHeaders: workflow.headers };
+}
+
+function withLogs(gateway: SnapshotGateway, issuers: readonly IdentityProviderResource[]): SnapshotGateway {
+  const hasLogs = issuers.some(({ spec }) => spec.clientPromotion !== undefined);
+  return hasLogs ? { ...gateway, identityProviderLogs: true } : gateway;
 }
 
 function crossAppTokenSeconds(gateway: GatewayResource = DEFAULT_GATEWAY): number {

@@ -22,6 +22,10 @@ export function compileIdentityProvider({
     clockSkewSeconds,
     maxLifetimeSeconds,
     userPrefix: spec.userPrefix ?? `${metadata.name}:`,
+    groupPrefix: spec.groupPrefix ?? '',
+    allowedGroups: spec.allowedGroups,
+    allowedTeams: spec.allowedTeams,
+    allowedTenants: spec.allowedTenants,
     claims,
     roleMapping,
     defaultRoles,
@@ -30,7 +34,20 @@ export function compileIdentityProvider({
 
 /** Where the keys come from that its tokens are verified with. */
 export function declaredIssuer({ metadata, spec }: IdentityProviderResource): DeclaredIssuer {
-  return { name: metadata.name, issuer: spec.issuer, keys: keySourceOf(spec) };
+  const { clientPromotion } = spec;
+  return {
+    name: metadata.name,
+    issuer: spec.issuer,
+    keys: keySourceOf(spec),
+    ...(clientPromotion === undefined
+      ? {}
+      : {
+          promotion: {
+            clientSecret: clientPromotion.clientSecret,
+            webhookSecret: clientPromotion.webhookSecret,
+          },
+        }),
+  };
 }
 
 function keySourceOf({ jwksUri, jwks, sharedSecret }: Spec): IssuerKeySource {

@@ -81,6 +81,26 @@ describe('the use of a model', () => {
     expect(decide({ team: 'undeclared' }, 'claude').error).toBeUndefined();
   });
 
+  it('is refused to who is in a team that vanished, whatever else allows it', () => {
+    const later = { ...snapshot, formerTeams: { red: { name: 'red', members: [], groups: [] } } };
+    const trace: TraceLine[] = [];
+    const asked = useOfModel(later, modelOf('gpt-4o-mini'));
+    expect(() => authorize(later, principal({ team: 'red', roles: ['super-admin'] }), asked, trace)).toThrow(
+      expect.objectContaining({
+        code: 'not_allowed',
+        status: 403,
+        message:
+          'You may not use the model "gpt-4o-mini": your team "red", which no longer exists, is missing.',
+      }),
+    );
+    expect(trace).toEqual([
+      ['authorize', 'team/red', 'gpt-4o-mini', 'refused', expect.stringContaining('no longer exists')],
+    ]);
+    expect(mayUseModel(later, principal({ team: 'red' }), modelOf('gpt-4o-mini'))).toBe(false);
+    expect(mayUseModel(later, principal({ team: 'small' }), modelOf('gpt-4o-mini'))).toBe(true);
+    expect(mayUseModel(later, principal({ team: 'a free label' }), modelOf('gpt-4o-mini'))).toBe(true);
+  });
+
   it('is decided anew by each configuration, for the same principal too', () => {
     const ada = principal({ roles: ['mini-only'] });
     const model = modelOf('gpt-4o-mini');

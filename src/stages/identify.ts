@@ -1,4 +1,4 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import {
   DEFAULT_SURFACES,
   SURFACES,
@@ -106,9 +106,7 @@ export class Identifier {
   identify(credential: string, snapshot: Snapshot): Principal | Promise<Principal> {
     const { directory, tokens, now } = this.#dependencies;
     const key =
-      credential.length > MAX_KEY_LENGTH
-        ? undefined
-        : directory.key(createHash('sha256').update(credential).digest('hex'));
+      credential.length > MAX_KEY_LENGTH ? undefined : directory.key(hash('sha256', credential, 'hex'));
     if (key !== undefined && (key.expiresAt === undefined || key.expiresAt > now())) {
       const principal = this.#remembered(key, snapshot, keyPrincipal);
       this.#tellOfKey(key);

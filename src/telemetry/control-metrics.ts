@@ -25,6 +25,7 @@ export class ControlMetrics {
   readonly #waitingRows: Gauge;
   readonly #tokenRefreshes: Counter<'provider' | 'outcome'>;
   readonly #issuerKeyFetches: Counter<'provider' | 'outcome'>;
+  readonly #clientPromotions: Counter<'provider' | 'outcome'>;
   readonly #jobSuccess: Gauge<'job'>;
   readonly #jobFailures: Counter<'job'>;
   readonly #overruns: Counter<'rule'>;
@@ -68,6 +69,12 @@ export class ControlMetrics {
     this.#issuerKeyFetches = new Counter({
       name: 'limen_issuer_key_fetches_total',
       help: 'Times that the keys of an identity provider were asked for',
+      labelNames: ['provider', 'outcome'],
+      registers,
+    });
+    this.#clientPromotions = new Counter({
+      name: 'limen_client_promotions_total',
+      help: 'Clients that registered themselves at an identity provider, by what became of them',
       labelNames: ['provider', 'outcome'],
       registers,
     });
@@ -119,6 +126,14 @@ export class ControlMetrics {
   /** The keys of an identity provider were asked for. */
   issuerKeysFetched(provider: string, outcome: 'fetched' | 'failed'): void {
     this.#issuerKeyFetches.inc({ provider, outcome });
+  }
+
+  /** A client of an identity provider was promoted, or was not. */
+  clientPromotion(
+    provider: string,
+    outcome: 'promoted' | 'unchanged' | 'refused' | 'retried' | 'failed',
+  ): void {
+    this.#clientPromotions.inc({ provider, outcome });
   }
 
   rowsWritten(count: number): void {

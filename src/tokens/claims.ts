@@ -1,3 +1,4 @@
+import { listHas } from '../core/roles.ts';
 import type { SnapshotIdentityProvider } from '../core/snapshot.ts';
 import type { VerifiedToken } from '../core/verified-token.ts';
 import { refusal } from './refusal.ts';
@@ -42,7 +43,7 @@ function claimAt(claims: JsonObject, path: string): unknown {
  * @throws LimenError invalid_token
  */
 export function mapClaims(claims: JsonObject, provider: SnapshotIdentityProvider): MappedClaims {
-  const { claims: paths, userPrefix, roleMapping, defaultRoles } = provider;
+  const { claims: paths, userPrefix, groupPrefix, roleMapping, defaultRoles } = provider;
   const optional = (path: string | undefined) => (path === undefined ? undefined : textAt(claims, path));
   const list = (path: string | undefined) => (path === undefined ? [] : namesAt(claims, path));
   const emailVerified = claimAt(claims, 'email_verified');
@@ -57,13 +58,26 @@ export function mapClaims(claims: JsonObject, provider: SnapshotIdentityProvider
     user: `${userPrefix}${user}`,
     email: isEmailProved ? optional(paths.email) : undefined,
     name: optional(paths.name),
-    groups: list(paths.groups),
+    // Left out, not refused: directories say every group of a person, and those that count here are few.
+    groups: list(paths.groups)
+      .filter((group) => listHas(provider.allowedGroups, [group]))
+      .map((group) => `${groupPrefix}${group}`),
     roles: [...new Set([...mapped, ...defaultRoles])],
-    tenant: optional(paths.tenant),
-    team: optional(paths.team),
+    tenant: within(provider.allowedTenants, optional(paths.tenant), paths.tenant),
+    team: within(provider.allowedTeams, optional(paths.team), paths.team),
     scopes: scopesAt(claims, paths.scopes),
     features: Object.entries(paths.features).flatMap(([feature, path]) => featuresAt(claims, feature, path)),
   };
+}
+
+/** A name that this issuer may say: to pass over another one would put its user among those who have none. */
+function within(
+  allowed: readonly string[] | undefined,
+  name: string | undefined,
+  path = '',
+): string | undefined {
+  if (name === undefined || listHas(allowed, [name])) return name;
+  throw wrongClaim(path, 'names what its issuer may not name here');
 }
 
 function textAt(claims: JsonObject, path: string): string | undefined {

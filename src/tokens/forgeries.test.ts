@@ -348,6 +348,20 @@ describe('the claims', () => {
       user: 'bob',
     });
   });
+
+  it('cannot name the group of another issuer', () => {
+    const { verifier } = verifierOf(issuer);
+    const claims = { ...entry().claims, groups: 'groups' };
+    const partner = { name: 'partner', issuer: 'https://partner.example.com', claims };
+    const token = issuer.token({ groups: ['staff', 'partner:staff', 'c:finance', 'c:x:finance'] });
+    const groups = (own: string, theirs: string) =>
+      verifier.verify(
+        token,
+        snapshotOf(entry({ claims, groupPrefix: own }), entry({ ...partner, groupPrefix: theirs })),
+      );
+    expect(groups('', 'partner:')).toMatchObject({ groups: ['staff', 'c:finance', 'c:x:finance'] });
+    expect(groups('c:', 'c:c:x:')).toMatchObject({ groups: ['c:staff', 'c:partner:staff', 'c:c:finance'] });
+  });
 });
 
 describe('mutations of a good token', () => {

@@ -110,6 +110,53 @@ describe('claims', () => {
     expect(() => verifier.verify(token, snapshotOf(full))).toThrow(`The claim '${path}' of this token`);
   });
 
+  describe('within the bounds of the entry:', () => {
+    const mapped = entry({
+      claims: { ...entry().claims, groups: 'groups', team: 'team', tenant: 'org.id' },
+      groupPrefix: 'corp-',
+      allowedGroups: ['eng-*', 'staff'],
+      allowedTeams: ['core', 'lab-*'],
+      allowedTenants: ['acme'],
+    });
+    const verify = (claims: object, bounded = mapped) =>
+      verifierOf(issuer).verifier.verify(issuer.token(claims), snapshotOf(bounded));
+
+    it('groups have its prefix, and those that it may not name are left out', () => {
+      const groups = ['eng-a', 'finance', 'staff', 'Staff', 'staff2', 'corp-staff', '*', 'eng-*'];
+      expect(verify({ groups })).toMatchObject({
+        groups: ['corp-eng-a', 'corp-staff', 'corp-eng-*'],
+      });
+      expect(verify({ groups: 'finance' })).toMatchObject({ groups: [] });
+      expect(verify({ groups }, { ...mapped, allowedGroups: [] })).toMatchObject({ groups: [] });
+    });
+
+    it('a team or tenant that it may name is taken, and so is none', () => {
+      expect(verify({ team: 'lab-7', org: { id: 'acme' } })).toMatchObject({ team: 'lab-7', tenant: 'acme' });
+      expect(verify({})).toMatchObject({ team: undefined, tenant: undefined });
+    });
+
+    it.each([
+      ['a tenant', { org: { id: 'other' } }, 'org.id'],
+      ['a tenant in capitals', { org: { id: 'ACME' } }, 'org.id'],
+      ['a tenant with more to it', { org: { id: 'acme2' } }, 'org.id'],
+      ['a team', { team: 'finance' }, 'team'],
+      ['a team that is a pattern of the list', { team: '*' }, 'team'],
+    ])('%s outside the list makes the token be refused, with the claim named', (_what, claims, path) => {
+      expect(() => verify(claims)).toThrow(
+        expect.objectContaining({
+          code: 'invalid_token',
+          status: 401,
+          message: `The claim '${path}' of this token names what its issuer may not name here.`,
+        }),
+      );
+    });
+
+    it('an empty list of tenants or teams takes none', () => {
+      expect(() => verify({ org: { id: 'acme' } }, { ...mapped, allowedTenants: [] })).toThrow(LimenError);
+      expect(() => verify({ team: 'core' }, { ...mapped, allowedTeams: [] })).toThrow(LimenError);
+    });
+  });
+
   it('give no e-mail address that the issuer has not verified, and no user of that name', () => {
     const { verifier } = verifierOf(issuer);
     const byMail = entry({ claims: { ...entry().claims, user: 'email' } });

@@ -3,7 +3,7 @@ import type { Directory, IssuerKeys } from '../core/access.ts';
 import { LimenError } from '../core/errors.ts';
 import type { Snapshot, SnapshotIdentityProvider } from '../core/snapshot.ts';
 import type { TokenVerifier, VerifiedToken } from '../core/verified-token.ts';
-import { mapClaims } from './claims.ts';
+import { mapClaims, type MappedClaims } from './claims.ts';
 import { MissingKeys, type MissingKeysOptions } from './missing-keys.ts';
 import { LONGEST_TOKEN, readToken, type UnverifiedToken } from './read-token.ts';
 import { refusal } from './refusal.ts';
@@ -28,6 +28,8 @@ interface Issuers {
   readonly byIssuer: ReadonlyMap<string, readonly SnapshotIdentityProvider[]>;
   /** Prefixes of users, longest first. */
   readonly prefixes: readonly string[];
+  /** And of groups. */
+  readonly groupPrefixes: readonly string[];
 }
 
 /** A token that was verified, with what it was verified by. */
@@ -105,7 +107,7 @@ class Verifier implements TokenVerifier {
     const verified = this.#stillGood({
       ...checkedTimes(token.claims, provider, this.#options.now()),
       ...checkedNames(token.claims),
-      ...mapClaims(token.claims, provider),
+      ...withOwnGroups(mapClaims(token.claims, provider), provider, issuers),
       provider: provider.exchangedFor ?? provider.name,
       isExchanged: provider.exchangedFor === undefined ? undefined : true,
     });
@@ -168,9 +170,8 @@ class Verifier implements TokenVerifier {
       issuers = {
         fingerprint: JSON.stringify(identityProviders),
         byIssuer: Map.groupBy(providers, ({ issuer }) => issuer),
-        prefixes: providers
-          .map(({ userPrefix }) => userPrefix)
-          .sort((left, right) => right.length - left.length),
+        prefixes: longestFirst(providers.map(({ userPrefix }) => userPrefix)),
+        groupPrefixes: longestFirst(providers.map(({ groupPrefix }) => groupPrefix)),
       };
       this.#issuers.set(identityProviders, issuers);
     }
@@ -245,11 +246,25 @@ function checkedNames({ sub, jti }: JsonObject): Pick<VerifiedToken, 'id'> {
   return { id: jti };
 }
 
-/** Without a prefix of its own, an issuer could name the users of another. */
+function longestFirst(prefixes: readonly string[]): readonly string[] {
+  return [...new Set(prefixes)].sort((left, right) => right.length - left.length);
+}
+
+/** Without a prefix of its own, or with a shorter one, an issuer could name the users and groups of another. */
+function isOwn(name: string, prefix: string, prefixes: readonly string[]): boolean {
+  return prefixes.find((one) => name.startsWith(one)) === prefix;
+}
+
+function withOwnGroups(
+  claims: MappedClaims,
+  { groupPrefix }: SnapshotIdentityProvider,
+  { groupPrefixes }: Issuers,
+): MappedClaims {
+  return { ...claims, groups: claims.groups.filter((group) => isOwn(group, groupPrefix, groupPrefixes)) };
+}
+
 function checkPrefix(user: string, provider: SnapshotIdentityProvider, { prefixes }: Issuers): void {
-  if (prefixes.find((prefix) => user.startsWith(prefix)) !== provider.userPrefix) {
-    throw refusal('user of another issuer');
-  }
+  if (!isOwn(user, provider.userPrefix, prefixes)) throw refusal('user of another issuer');
 }
 
 function expired(): LimenError {

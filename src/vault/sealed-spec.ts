@@ -1,7 +1,13 @@
 import type { Vault } from './vault.ts';
 
 /** Fields whose `value` is a secret, wherever they stand in a spec. */
-const SECRET_FIELDS: ReadonlySet<string> = new Set(['credential', 'secret', 'sharedSecret']);
+const SECRET_FIELDS: ReadonlySet<string> = new Set([
+  'clientSecret',
+  'credential',
+  'secret',
+  'sharedSecret',
+  'webhookSecret',
+]);
 
 type JsonObject = Readonly<Record<string, unknown>>;
 

@@ -26,6 +26,7 @@ describe('tokens of identity providers', () => {
       models: {
         fast: { targets: [{ provider: 'open' }] },
         'wide-fast': { targets: [{ provider: 'open' }] },
+        'of-finance': { targets: [{ provider: 'open' }], access: { groups: ['finance'] } },
       },
       others: [
         {
@@ -36,12 +37,21 @@ describe('tokens of identity providers', () => {
             audiences: ['limen'],
             claims: { roles: 'app.roles', groups: 'groups', tenant: 'tenant' },
             roleMapping: { dev: ['developer'] },
+            allowedGroups: ['*'],
+            allowedTenants: ['*'],
           },
         },
         {
           kind: 'IdentityProvider',
           name: 'partner',
-          spec: { issuer: PARTNER, audiences: ['limen'], defaultRoles: ['developer'] },
+          spec: {
+            issuer: PARTNER,
+            audiences: ['limen'],
+            defaultRoles: ['developer'],
+            claims: { groups: 'groups', tenant: 'tenant' },
+            groupPrefix: 'partner:',
+            allowedTenants: ['partner-*'],
+          },
         },
         {
           kind: 'IdentityProvider',
@@ -93,6 +103,22 @@ describe('tokens of identity providers', () => {
     const third = await bearer(shared.token({ iss: 'open-webui', aud: undefined }));
     expect(third.status).toBe(200);
     expect((await plane.rowOf(third)).user).toBe('webui:ada');
+  });
+
+  test('name no group and no tenant of another issuer', async () => {
+    const ofFinance = (token: string) => ask({ authorization: `Bearer ${token}` }, 'of-finance');
+    const theirs = (claims: object) => partner.token({ iss: PARTNER, ...claims });
+    expect((await ofFinance(good({ groups: ['finance'] }))).status).toBe(200);
+    expect((await ofFinance(theirs({ groups: ['finance'] }))).status).toBe(403);
+    const own = await bearer(theirs({ tenant: 'partner-one' }));
+    expect(own.status).toBe(200);
+    expect((await plane.rowOf(own)).tenant).toBe('partner-one');
+    upstream.reset();
+    const foreign = await bearer(theirs({ tenant: 'acme' }));
+    expect(foreign.status).toBe(401);
+    expect(foreign.text).toContain("The claim 'tenant' of this token");
+    expect(foreign.headers['www-authenticate']).toMatch(/error="invalid_token"/);
+    expect(upstream.requests).toEqual([]);
   });
 
   test('without a role that may use models get a 403 that names the right', async () => {

@@ -1,7 +1,4 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { AdminEvent } from '../../src/admin/admin-event.ts';
 import { createKeyService } from '../../src/admin/key-service.ts';
 import { createResourceService, type OtherSources } from '../../src/admin/resource-service.ts';
@@ -17,7 +14,7 @@ import type { StatusSource } from '../../src/admin/contract.ts';
 import { demoResources } from '../../src/config/environment/implied-resources.ts';
 import { formatIssue } from '../../src/config/load/issue.ts';
 import { parseResources } from '../../src/config/load/load.ts';
-import { mergeSources } from '../../src/config/merge.ts';
+import { mergeSources } from '../../src/config/merge/merge.ts';
 import type { SourcedResource } from '../../src/config/origin.ts';
 import type { Directory, IssuerKeys, Revocation, UserRecord, VirtualKey } from '../../src/core/access.ts';
 import type { RequestLog } from '../../src/core/ledger.ts';
@@ -27,8 +24,10 @@ import type { Snapshot } from '../../src/core/snapshot.ts';
 import { buildSnapshot } from '../../src/snapshot/build.ts';
 import { openPostgres, type PostgresConnection } from '../../src/store/postgres/database.ts';
 import { createEventStore } from '../../src/store/postgres/repositories/events.ts';
+import { createKnownTeamStore } from '../../src/store/postgres/repositories/known-teams.ts';
 import { createResourceStore } from '../../src/store/postgres/repositories/resources.ts';
 import { createRevocationStore } from '../../src/store/postgres/repositories/revocations.ts';
+import { createSigningKeyStore } from '../../src/store/postgres/repositories/signing-keys.ts';
 import { createUserStore } from '../../src/store/postgres/repositories/users.ts';
 import { createVirtualKeyStore } from '../../src/store/postgres/repositories/virtual-keys.ts';
 import { createLogger } from '../../src/telemetry/logger.ts';
@@ -123,7 +122,6 @@ export async function startAdmin(postgresUrl: string, parts: TestAdminParts = {}
   let inForce: readonly SourcedResource[] = [];
   let snapshot: Snapshot | undefined;
   let configured: readonly SourcedResource[] = [];
-  const data = mkdtempSync(join(tmpdir(), 'limen-admin-'));
   const directory = new TestDirectory();
 
   const otherSources = (): OtherSources => ({
@@ -172,10 +170,19 @@ export async function startAdmin(postgresUrl: string, parts: TestAdminParts = {}
     isMember: (team, user) => snapshot !== undefined && isMember(snapshot, team, user, directory.user(user)),
     purgeAfterMs: 30 * 86_400_000,
   });
-  const resources = createResourceService({ ...listener, store, vault, otherSources });
+  const keyStore = createVirtualKeyStore(connection.database);
+  const knownTeams = createKnownTeamStore(connection.database);
+  const resources = createResourceService({
+    ...listener,
+    store,
+    vault,
+    otherSources,
+    knownTeams,
+    teamUse: { keys: keyStore, users: userStore },
+  });
   const admin = { status, clockOffset: 0 };
   const crossApp = createCrossApp({
-    data,
+    signingKeys: createSigningKeyStore(connection.database, 'cross-app-access'),
     vault,
     resources: () => configured,
     snapshot: () => snapshot,
@@ -218,6 +225,10 @@ export async function startAdmin(postgresUrl: string, parts: TestAdminParts = {}
     events: createEventStore(connection.database),
     limits: parts.limits ?? NO_LIMITS,
     crossApp,
+    identityLogs: {
+      isSecret: (_, given) => given.includes(WEBHOOK_SECRET),
+      take: () => ({ registrations: 0 }),
+    },
     requests: parts.requests ?? { read: () => Promise.resolve(undefined) },
     resources,
     // Through the test's own object, so that a test can say something else.
@@ -275,12 +286,14 @@ export async function startAdmin(postgresUrl: string, parts: TestAdminParts = {}
     },
     async close() {
       crossApp.close();
-      rmSync(data, { recursive: true });
       await server.close();
       await connection.close();
     },
   };
 }
+
+/** Of the log of any identity provider. */
+export const WEBHOOK_SECRET = 'of a webhook';
 
 /** For tests that are not about limits. */
 const NO_LIMITS: LimitAdmin = {

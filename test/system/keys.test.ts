@@ -2,16 +2,31 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createdKeySchema, keyViewSchema, type CreatedKey } from '../../src/admin/contract.ts';
 import { eventually } from '../support/running-envoy.ts';
-import { startSystem, type TestSystem } from '../support/system.ts';
+import type { ResourceObject } from '../support/gateway.ts';
+import { startSystem, systemResources, type TestSystem } from '../support/system.ts';
 import { limen as runLimen } from '../support/system/command.ts';
-import { exchange } from '../support/system/exchange.ts';
+import { exchange, type Outcome } from '../support/system/exchange.ts';
 
 /** The life of a virtual key, from the command line to every worker: made, used, rotated, deleted, restored, revoked. */
 
+const RED: ResourceObject = {
+  apiVersion: 'limen.dev/v1alpha1',
+  kind: 'Team',
+  metadata: { name: 'red' },
+  spec: { models: ['messages-*'] },
+};
+
 let system: TestSystem;
+let withoutTeam: readonly ResourceObject[] = [];
 
 beforeAll(async () => {
-  system = await startSystem({ paceMs: 0 });
+  system = await startSystem({
+    paceMs: 0,
+    config: (port) => {
+      withoutTeam = systemResources(port);
+      return [...withoutTeam, RED];
+    },
+  });
 });
 afterAll(() => system.stop());
 
@@ -28,7 +43,11 @@ async function created(...args: string[]): Promise<CreatedKey> {
 
 /** Statuses of several requests with one key, so that every worker is likely to be asked. */
 async function statusesOf(key: string): Promise<number[]> {
-  const answers = await Promise.all(
+  return [...new Set((await answersOf(key)).map(({ status }) => status))];
+}
+
+function answersOf(key: string): Promise<Outcome[]> {
+  return Promise.all(
     Array.from({ length: 8 }, () =>
       exchange({
         url: system.gateway.url,
@@ -38,7 +57,6 @@ async function statusesOf(key: string): Promise<number[]> {
       }),
     ),
   );
-  return [...new Set(answers.map(({ status }) => status))];
 }
 
 it('is made, used, rotated, deleted, restored and revoked, each in force when the command has ended', async () => {
@@ -91,4 +109,23 @@ it('is bound by the surfaces and models it was made for', async () => {
   expect(await statusesOf(elsewhere.key)).toEqual([403]);
   const other = await created('keys', 'create', '--user', 'ada', '--models', 'messages-*');
   expect(await statusesOf(other.key)).not.toContain(200);
+}, 120_000);
+
+it('keeps what its team withholds when the team vanishes from the file, until that is given up', async () => {
+  const { key } = await created('keys', 'create', '--user', 'carol', '--team', 'red');
+  expect(await statusesOf(key)).toEqual([403]);
+  system.gateway.writeConfig(withoutTeam);
+  await eventually(async () => {
+    const told = (await answersOf(key)).map(({ status, body }) =>
+      status === 403 && body.includes('your team \\"red\\", which no longer exists') ? 'refused' : 'other',
+    );
+    return told.every((one) => one === 'refused') ? true : undefined;
+  });
+  const doctor = await runLimen(['doctor'], { env: system.gateway.environment });
+  expect(doctor.stdout).toContain('is no longer declared: who is in it is refused');
+  const env = { env: system.gateway.environment };
+  expect(await runLimen(['teams', 'delete', 'red'], env)).toMatchObject({ code: 1 });
+  expect(await statusesOf(key)).toEqual([403]);
+  await limen('teams', 'delete', 'red', '--force');
+  expect(await statusesOf(key)).toEqual([200]);
 }, 120_000);

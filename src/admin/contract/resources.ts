@@ -9,8 +9,12 @@ export const applySchema = z.strictObject({
 });
 
 /** DELETE /api/v1/resources/KIND/NAME */
-export const dryRunSchema = z.strictObject({
+export const deletionSchema = z.strictObject({
   dryRun: z.enum(['true', 'false']).default('false'),
+  force: z
+    .enum(['true', 'false'])
+    .default('false')
+    .describe('Of a Team: gives up what it bounds. Without it, a Team is deleted only when it bounds nobody'),
 });
 
 /** A resource as the API shows it: secrets hidden, with where it comes from. */

@@ -75,6 +75,18 @@ const identityProviderStatusSchema = z.object({
     .array(z.object({ kty: z.string(), kid: z.string().optional(), alg: z.string().optional() }))
     .describe('With which its tokens are verified at the moment'),
   fetchedAt: time.optional(),
+  clientPromotion: z
+    .object({
+      ready: z.boolean().describe('false: a secret for it is missing, and its log is refused'),
+      deliveredAt: time.optional().describe('When its log was delivered last'),
+      waiting: z.number().int().describe('Clients that are still to be promoted'),
+      promoted: z.number().int(),
+      refused: z.number().int(),
+      failed: z.number().int().describe('Given up after an hour'),
+      problem: z.string().optional().describe('Why the latest try went wrong; ends a sentence'),
+    })
+    .optional()
+    .describe('Of clients that registered themselves there, counted since the control plane started'),
 });
 /** An issuer of tokens as operators want to see it. */
 export type IdentityProviderStatus = Readonly<z.infer<typeof identityProviderStatusSchema>>;

@@ -1,9 +1,10 @@
 import { z } from 'zod';
 import type { UserRecord } from '../../core/access.ts';
 import type { Snapshot } from '../../core/snapshot.ts';
-import type { CrossAppAccess, CrossAppSettings } from '../../oauth/cross-app-access.ts';
 import { authenticateClient } from '../../oauth/client.ts';
+import type { CrossAppAccess } from '../../oauth/cross-app-access.ts';
 import { OAuthError, type OAuthErrorCode } from '../../oauth/errors.ts';
+import type { CrossAppSettings } from '../../oauth/settings.ts';
 import { Attempts } from '../attempts.ts';
 import type { Asking } from '../authentication.ts';
 import {

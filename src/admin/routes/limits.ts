@@ -7,7 +7,7 @@ import {
   type LimitUsage,
   type SnapshotLimit,
 } from '../../core/limits.ts';
-import { nearestNames } from '../../core/nearest.ts';
+import { endOfUnknown } from '../../core/nearest.ts';
 import type { Snapshot } from '../../core/snapshot.ts';
 import type { Caller } from '../caller.ts';
 import {
@@ -105,11 +105,7 @@ export function limitRoutes({ book, inForce, events, now }: LimitRoutesOptions):
 function requireRule(rule: string, snapshot: Snapshot | undefined): void {
   const names = (snapshot?.limits ?? []).map(({ name }) => name);
   if (names.includes(rule)) return;
-  const nearest = nearestNames(rule, names, 1)[0];
-  throw new AdminError(
-    'not_found',
-    `There is no limit ${JSON.stringify(rule)}${nearest === undefined ? '.' : `; did you mean ${nearest}?`}`,
-  );
+  throw new AdminError('not_found', `There is no limit ${JSON.stringify(rule)}${endOfUnknown(rule, names)}`);
 }
 
 function resetEvent(rule: string, subject: string, caller: Caller, time: number) {

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { isKind, KINDS } from '../../config/resources/index.ts';
-import { nearestNames } from '../../core/nearest.ts';
+import { didYouMean, endOfUnknown } from '../../core/nearest.ts';
 import {
   applyResultSchema,
   applySchema,
-  dryRunSchema,
+  deletionSchema,
   resourceListSchema,
   resourceViewSchema,
 } from '../contract.ts';
@@ -66,11 +66,7 @@ export function resourceRoutes(resources: ResourceService, rights: Rights): read
         const [found] = await resources.list(kind, name);
         if (found) return found;
         const names = (await resources.list(kind)).map(({ metadata }) => metadata.name);
-        const nearest = nearestNames(name, names, 1)[0];
-        throw new AdminError(
-          'not_found',
-          `There is no ${kind}/${name}${nearest ? `; did you mean ${nearest}?` : '.'}`,
-        );
+        throw new AdminError('not_found', `There is no ${kind}/${name}${endOfUnknown(name, names)}`);
       },
     }),
     defineRoute({
@@ -80,7 +76,7 @@ export function resourceRoutes(resources: ResourceService, rights: Rights): read
       summary: 'Delete a resource of the database',
       tag: 'resources',
       params: nameParams,
-      query: dryRunSchema,
+      query: deletionSchema,
       response: applyResultSchema,
       handle: ({ params: { kind, name }, query, caller }) => {
         requirePermission(caller, writePermission(kind));
@@ -88,6 +84,7 @@ export function resourceRoutes(resources: ResourceService, rights: Rights): read
           dryRun: query.dryRun === 'true',
           actor: caller.actor,
           review: reviewFor(caller, rights),
+          force: query.force === 'true',
         });
       },
     }),
@@ -116,9 +113,6 @@ function kindOf(typed: string): string {
     [known, `${known}s`].some((form) => form.toLowerCase() === typed.toLowerCase()),
   );
   if (kind) return kind;
-  const nearest = nearestNames(typed, KINDS, 1)[0];
-  throw new AdminError(
-    'not_found',
-    `${typed} is no kind; ${nearest ? `did you mean ${nearest}?` : `there are ${KINDS.join(', ')}.`}`,
-  );
+  const hint = didYouMean(typed, KINDS) ?? `there are ${KINDS.join(', ')}.`;
+  throw new AdminError('not_found', `${typed} is no kind; ${hint}`);
 }

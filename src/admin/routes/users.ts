@@ -5,7 +5,7 @@ import {
   userListSchema,
   userViewSchema,
 } from '../contract.ts';
-import { nearestNames } from '../../core/nearest.ts';
+import { endOfUnknown } from '../../core/nearest.ts';
 import { roleOf } from '../../core/roles.ts';
 import type { Snapshot } from '../../core/snapshot.ts';
 import { AdminError } from '../errors.ts';
@@ -80,7 +80,6 @@ function requireRoles(
     (name) => !present.includes(name) && (snapshot === undefined || roleOf(snapshot, name) === undefined),
   );
   if (unknown === undefined) return;
-  const nearest = nearestNames(unknown, Object.keys(snapshot?.roles ?? {}), 1)[0];
-  const hint = nearest === undefined ? '' : `; did you mean ${nearest}?`;
-  throw new AdminError('invalid_request', `There is no role ${JSON.stringify(unknown)}${hint || '.'}`);
+  const end = endOfUnknown(unknown, Object.keys(snapshot?.roles ?? {}));
+  throw new AdminError('invalid_request', `There is no role ${JSON.stringify(unknown)}${end}`);
 }

@@ -84,7 +84,7 @@ function statusChecks(status: ShownStatus): Check[] {
     ),
     ...configuration.warnings.map((issue) => warning('configuration', formatIssue(issue))),
     ...providers.map(providerCheck),
-    ...identityProviders.map(identityProviderCheck),
+    ...identityProviders.flatMap((entry) => [identityProviderCheck(entry), ...promotionChecks(entry)]),
     ...envoyChecks(envoys),
     ...workerChecks(workers, snapshot?.version),
     ...stores.map(({ name, healthy, version: storeVersion, problem: what }) =>
@@ -114,6 +114,39 @@ function providerCheck(provider: ShownStatus['providers'][number]): Check {
     );
   if (credential === 'none') return ok(label, `${lead}, no credential`);
   return ok(label, `${lead}, ${expiresAt === undefined ? 'credential ready' : `access token${until}`}`);
+}
+
+/** How the clients fare that register themselves at an identity provider, where they are promoted. */
+function promotionChecks({
+  name,
+  enabled,
+  clientPromotion,
+}: ShownStatus['identityProviders'][number]): Check[] {
+  if (!enabled || clientPromotion === undefined) return [];
+  const { ready, deliveredAt, waiting, promoted, refused, failed, problem: why } = clientPromotion;
+  const label = `clients of ${name}`;
+  if (!ready)
+    return [
+      problem(
+        label,
+        'none is promoted: a secret for it is missing',
+        'set its variables where the control plane runs, or correct clientSecret and webhookSecret',
+      ),
+    ];
+  const log =
+    deliveredAt === undefined
+      ? 'its log has not come since the start'
+      : `its log came at ${new Date(deliveredAt).toISOString()}`;
+  const counts = `${log}, ${promoted} promoted, ${refused} refused, ${failed} given up, ${waiting} waiting`;
+  return why === undefined
+    ? [ok(label, counts)]
+    : [
+        warning(
+          label,
+          `${counts}: ${why}`,
+          'correct the gateway’s client there, or the way there; what waits is tried again by itself',
+        ),
+      ];
 }
 
 function identityProviderCheck(entry: ShownStatus['identityProviders'][number]): Check {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
 import { priceOf } from '../../prices/price-table.ts';
 import { buildSnapshot } from '../../snapshot/build.ts';
-import { mergeSources } from '../merge.ts';
+import { mergeSources } from '../merge/merge.ts';
 import { demoResources, impliedResources } from './implied-resources.ts';
 import { probeOllama } from './ollama.ts';
 import { WELL_KNOWN_MODELS } from './well-known-models.ts';

@@ -47,7 +47,7 @@ export function formatIssue(issue: ConfigIssue): string {
 const CREDENTIAL_LIKE =
   /\b(sk|pk|tw|rk|gsk|xai|ghp|gho|github_pat|xox[abp]|hf)[-_][\w-]{8,}|\bAIza[\w-]{10,}|\bAKIA\w{12,}|bearer\s/i;
 
-const SECRET_FIELD = /^(credential|secret)$/i;
+const SECRET_FIELD = /^(credential|\w*secret)$/i;
 
 /** Whether a value at this path may be a secret, so that no message shows it. */
 export function isSecretPath(path: readonly PropertyKey[]): boolean {

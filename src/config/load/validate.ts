@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { nearestNames } from '../../core/nearest.ts';
+import { didYouMean, nearestNames } from '../../core/nearest.ts';
 import { API_VERSION } from '../resources/common.ts';
 import { KINDS, RESOURCE_SCHEMAS, anyResourceSchema, isKind, type Resource } from '../resources/index.ts';
 import { formatPath, showValue, type ConfigIssue } from './issue.ts';
@@ -118,14 +118,13 @@ function describe(issue: z.core.$ZodIssue, input: unknown, schema: z.core.$ZodTy
 
 function unknownField(key: string, path: readonly PropertyKey[], schema: z.core.$ZodType): LocatedIssue {
   const fields = fieldNames(schemaAt(schema, path));
-  const nearest = nearestNames(key, fields, 1)[0];
   const allowed = fields.length > 0 ? `allowed: ${fields.join(', ')}` : undefined;
   return located(
     [...path, key],
     {
       message: 'is no field here',
       ...(allowed ? { allowed } : {}),
-      ...(nearest ? { hint: `did you mean ${nearest}?` } : {}),
+      hint: didYouMean(key, fields),
     },
     true,
   );

@@ -5,7 +5,7 @@ import { createVault } from '../../vault/vault.ts';
 import { hideSecrets, openSpec, sealSpec } from '../../vault/sealed-spec.ts';
 import { formatIssue } from '../load/issue.ts';
 import { parseResources } from '../load/load.ts';
-import { mergeSources } from '../merge.ts';
+import { mergeSources } from '../merge/merge.ts';
 
 const publicKey = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' });
 
@@ -41,6 +41,7 @@ describe('an IdentityProvider', () => {
         clockSkewSeconds: 30,
         maxLifetimeSeconds: 86_400,
         userPrefix: 'corp:',
+        groupPrefix: '',
         claims: { user: 'sub', email: 'email', name: 'name', scopes: 'scope', features: {} },
         roleMapping: {},
         defaultRoles: [],
@@ -49,6 +50,27 @@ describe('an IdentityProvider', () => {
     expect(built.issuers).toEqual([
       { name: 'corp', issuer: 'https://id.example.com', keys: { kind: 'discovery' } },
     ]);
+  });
+
+  it('bounds what its tokens may name, the tokens that the gateway issues on its word among them', () => {
+    const bounds = {
+      groupPrefix: 'corp:',
+      allowedGroups: ['eng-*'],
+      allowedTeams: ['core'],
+      allowedTenants: ['acme', 'acme-*'],
+    };
+    const gateway = JSON.stringify({
+      apiVersion: 'limen.dev/v1alpha1',
+      kind: 'Gateway',
+      metadata: { name: 'default' },
+      spec: { access: { publicUrl: 'https://ai.example.com' }, crossAppAccess: { enabled: true } },
+    });
+    const { issues, built } = read(yaml(bounds), gateway);
+    expect(issues).toEqual([]);
+    const { corp, 'corp/cross-app': exchanged } = built.snapshot.identityProviders;
+    expect(corp).toMatchObject(bounds);
+    expect(exchanged).toMatchObject(bounds);
+    expect(read(yaml({ groupPrefix: 'a\nb' })).issues).toHaveLength(1);
   });
 
   it('has keys from one place', () => {
@@ -130,9 +152,73 @@ describe('an IdentityProvider', () => {
     expect(second({ enabled: false })).toEqual([]);
   });
 
+  const promotion = {
+    type: 'auth0',
+    clientId: 'gateway',
+    clientSecret: { env: 'CLIENT_SECRET' },
+    webhookSecret: { env: 'WEBHOOK_SECRET' },
+    callbacks: ['https://chatgpt.com/*'],
+  };
+
+  it('may promote clients that register themselves there', () => {
+    const { issues, built } = read(yaml({ clientPromotion: promotion }));
+    expect(issues).toEqual([]);
+    expect(built.issuers[0]?.promotion).toEqual({
+      clientSecret: { env: 'CLIENT_SECRET' },
+      webhookSecret: { env: 'WEBHOOK_SECRET' },
+    });
+    // Envoy and the workers need know no more than that there is a webhook.
+    expect(built.snapshot.gateway.identityProviderLogs).toBe(true);
+    expect(JSON.stringify(built.snapshot)).not.toMatch(/SECRET|chatgpt/);
+    const off = read(yaml({ enabled: false, clientPromotion: promotion })).built;
+    expect(off.snapshot.gateway).not.toHaveProperty('identityProviderLogs');
+    expect(read(yaml({})).built.snapshot.gateway).not.toHaveProperty('identityProviderLogs');
+  });
+
+  it.each([
+    [{ callbacks: [] }, 'spec.clientPromotion.callbacks', '1'],
+    [{ callbacks: undefined }, 'spec.clientPromotion.callbacks', 'missing'],
+    [{ callbacks: ['https://*.example.com/'] }, 'spec.clientPromotion.callbacks[0]', 'https URL'],
+    [{ callbacks: ['*'] }, 'spec.clientPromotion.callbacks[0]', 'https URL'],
+    [{ clientSecret: undefined }, 'spec.clientPromotion.clientSecret', 'is missing'],
+    [{ webhookSecret: 'a-secret-in-clear' }, 'spec.clientPromotion.webhookSecret', 'env, file and value'],
+    [{ clientSecret: 'a-secret-in-clear' }, 'spec.clientPromotion.clientSecret', 'env, file and value'],
+    [{ tenantUrl: 'http://tenant.example.com' }, 'spec.clientPromotion.tenantUrl', 'https'],
+    [{ tenantUrl: 'https://tenant.example.com/api/v2' }, 'spec.clientPromotion.tenantUrl', 'without path'],
+    [{ clientId: '../gateway' }, 'spec.clientPromotion.clientId', 'letters'],
+    [{ audience: 'mcp' }, 'spec.clientPromotion.audience', 'one of audiences'],
+    [{ scopes: ['two scopes'] }, 'spec.clientPromotion.scopes[0]', 'no spaces'],
+    [{ connections: ['a/b'] }, 'spec.clientPromotion.connections[0]', 'connection'],
+    [{ type: 'okta' }, 'spec.clientPromotion.type', 'auth0'],
+  ])('promotes none with %j', (more, path, message) => {
+    const issues = read(yaml({ clientPromotion: { ...promotion, ...more } })).issues.join('\n');
+    expect(issues).toContain(path);
+    expect(issues).toContain(message);
+    expect(issues).not.toContain('a-secret-in-clear');
+  });
+
+  it('says for which of several audiences clients are promoted, and has keys of its own', () => {
+    const several = { audiences: ['limen', 'mcp'] };
+    expect(read(yaml({ ...several, clientPromotion: promotion })).issues.join()).toContain(
+      'spec.clientPromotion.audience',
+    );
+    expect(read(yaml({ ...several, clientPromotion: { ...promotion, audience: 'mcp' } })).issues).toEqual([]);
+    const shared = yaml({ sharedSecret: { env: 'S' }, clientPromotion: promotion });
+    expect(read(shared).issues.join()).toContain('not with sharedSecret');
+  });
+
+  it('shows no shared secret that was given as a text', () => {
+    expect(read(yaml({ sharedSecret: 'a-secret-in-clear' })).issues.join()).toContain('spec.sharedSecret');
+    expect(read(yaml({ sharedSecret: 'a-secret-in-clear' })).issues.join()).not.toContain('in-clear');
+  });
+
   it('has its secret sealed where it is stored, and hidden where it is shown', () => {
     const vault = createVault('0123456789abcdef'.repeat(4), 'a test');
-    const spec = { sharedSecret: { value: 'a secret of two and thirty bytes' } };
+    const value = 'a secret of two and thirty bytes';
+    const spec = {
+      sharedSecret: { value },
+      clientPromotion: { clientSecret: { value }, webhookSecret: { value } },
+    };
     const identity = { kind: 'IdentityProvider', name: 'corp' };
     const sealed = sealSpec(vault, identity, spec);
     expect(JSON.stringify(sealed)).not.toContain('two and thirty');

@@ -1,29 +1,12 @@
-import { isIP } from 'node:net';
 import { z } from 'zod';
-import { isInRanges } from '../../core/addresses.ts';
+import { clientPromotionSchema } from './client-promotion.ts';
 import { resourceNameSchema, resourceSchema, secretSourceSchema } from './common.ts';
+import { trustedUrlSchema } from './trusted-url.ts';
 
 /** Algorithms of issuers with public keys. */
 export const SIGNATURE_ALGORITHMS = ['RS256', 'ES256', 'EdDSA'] as const;
 
-const LOOPBACK = ['127.0.0.0/8', '::1/128'];
 const DAY_SECONDS = 86_400;
-
-/** Where tokens and keys come from must not be listened to: https, or no network at all. */
-const trustedUrlSchema = z
-  .url({ protocol: /^https?$/, error: 'an https URL' })
-  .max(2048)
-  .refine((url) => !url.includes('#') && !/\/\/[^/]*@/.test(url), 'a URL without fragment or user name')
-  .refine(
-    (url) => url.startsWith('https://') || isLoopback(url),
-    'an https URL; http only for this machine (127.0.0.1, localhost)',
-  );
-
-function isLoopback(url: string): boolean {
-  if (!URL.canParse(url)) return false;
-  const host = new URL(url).hostname.replace(/^\[(.*)\]$/, '$1');
-  return host === 'localhost' || (isIP(host) !== 0 && isInRanges(host, LOOPBACK));
-}
 
 /** Dots between; a name with dots in it stands in quotes. */
 const claimPathSchema = z
@@ -53,6 +36,14 @@ const publicKeySchema = z
     (key) => !PRIVATE_MEMBERS.some((member) => member in key),
     'a public key; this one has private parts, and should be replaced',
   );
+
+const boundSchema = z.array(z.string().min(1).max(256)).max(1000).optional();
+/** Before names of this issuer. */
+const prefixSchema = z
+  .string()
+  .max(128)
+  .regex(/^[^\p{Cc}]*$/u, 'no control characters')
+  .optional();
 
 const identityProviderSpecSchema = z
   .strictObject({
@@ -106,14 +97,21 @@ const identityProviderSpecSchema = z
       .max(31 * DAY_SECONDS)
       .default(DAY_SECONDS)
       .describe('Tokens that live longer, from issue to expiry, are refused'),
-    userPrefix: z
-      .string()
-      .max(128)
-      .regex(/^[^\p{Cc}]*$/u, 'no control characters')
-      .optional()
-      .describe(
-        'Before the user claim in the user’s name; default: NAME: of this resource, so that no two issuers share a user. "" only where its names are those of your keys too',
-      ),
+    userPrefix: prefixSchema.describe(
+      'Before the user claim in the user’s name; default: NAME: of this resource, so that no two issuers share a user. "" only where its names are those of your keys too',
+    ),
+    groupPrefix: prefixSchema.describe(
+      'Before every group that its tokens name; default: none. Where several identity providers map groups, each must have it, if only as "", or allowedGroups',
+    ),
+    allowedGroups: boundSchema.describe(
+      'Groups that its tokens may name, as they name them, * as wildcard; others are left out. Default: all',
+    ),
+    allowedTeams: boundSchema.describe(
+      'Teams that its tokens may name, * as wildcard; a token with another one is refused. Default: all, but needed where several identity providers map teams',
+    ),
+    allowedTenants: boundSchema.describe(
+      'Tenants that its tokens may name, * as wildcard; a token with another one is refused. Default: all, but needed where several identity providers map tenants',
+    ),
     claims: z
       .strictObject({
         user: claimPathSchema.default('sub').describe('Who it is; never changed for a person, never reused'),
@@ -145,10 +143,15 @@ const identityProviderSpecSchema = z
       .max(50)
       .default([])
       .describe('Roles of everybody with a token of this issuer'),
+    clientPromotion: clientPromotionSchema
+      .optional()
+      .describe(
+        'Clients that register themselves there are made ready for use, as its log tells of them: POST /webhooks/identity-providers/NAME/logs. Default: none are',
+      ),
   })
-  .superRefine(({ issuer, audiences, algorithms, jwksUri, jwks, sharedSecret }, context) => {
+  .superRefine(({ issuer, audiences, algorithms, jwksUri, jwks, sharedSecret, clientPromotion }, context) => {
     const object = (path: string, message: string) =>
-      context.addIssue({ code: 'custom', path: [path], message });
+      context.addIssue({ code: 'custom', path: path.split('.'), message });
     const sources = Object.entries({ jwksUri, jwks, sharedSecret }).filter(
       ([, source]) => source !== undefined,
     );
@@ -159,7 +162,14 @@ const identityProviderSpecSchema = z
       object('algorithms', 'only HS256 with sharedSecret');
     if (algorithms?.includes('HS256') === true && !isShared)
       object('algorithms', `HS256 only with sharedSecret; else ${SIGNATURE_ALGORITHMS.join(', ')}`);
+    if (isShared && clientPromotion !== undefined)
+      object('clientPromotion', 'not with sharedSecret: clients register at an issuer with keys of its own');
     if (isShared) return;
+    const granted = clientPromotion?.audience;
+    if (granted !== undefined && !audiences.includes(granted))
+      object('clientPromotion.audience', 'one of audiences: tokens for anything else are refused here');
+    if (clientPromotion !== undefined && granted === undefined && audiences.length > 1)
+      object('clientPromotion.audience', 'named, where there are several audiences');
     if (audiences.length === 0)
       object('audiences', 'at least one: what its tokens for this gateway say in aud');
     const url = trustedUrlSchema.safeParse(issuer);

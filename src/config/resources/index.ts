@@ -48,6 +48,7 @@ export { gatewaySchema };
 export type { ApiKeyResource } from './api-key.ts';
 export type { BackendResource } from './backend.ts';
 export type { GatewayResource } from './gateway.ts';
+export type { IdentityProviderResource } from './identity-provider.ts';
 export type { LimitPolicyResource } from './limit-policy.ts';
 export type { ModelResource } from './model.ts';
 export type { ProviderResource } from './provider.ts';

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { buildSnapshot } from '../../snapshot/build.ts';
 import { formatIssue } from '../load/issue.ts';
 import { loadConfig } from '../load/load.ts';
-import { mergeSources } from '../merge.ts';
+import { mergeSources } from '../merge/merge.ts';
 import { PROVIDER_TYPES } from './provider.ts';
 import { anyResourceSchema, isKind, KINDS, RESOURCE_SCHEMAS } from './index.ts';
 

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isIPv4 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import type { SnapshotLimit } from '../../core/limits.ts';
 import { isAboutProvider, type LimitedRequest } from './rules.ts';
@@ -110,11 +111,12 @@ const CLIENT_BITS = 64;
  * by its network of 64 bits. Undefined where there is none that can be read.
  */
 export function clientAddress(forwardedFor: string | undefined, hops: number): string | undefined {
-  const entries = (forwardedFor ?? '').split(',').map(withoutPort);
-  const text = [entries.at(-1 - hops), entries.at(-1)].find(
-    (entry) => entry !== undefined && ipaddr.isValid(entry),
-  );
-  if (text === undefined) return undefined;
+  const entries = (forwardedFor ?? '').split(',');
+  const text = [entries.at(-1 - hops), entries.at(-1)]
+    .map((entry) => entry && withoutPort(entry))
+    .find((entry) => entry !== undefined && (isIPv4(entry) || ipaddr.isValid(entry)));
+  // The usual case, which needs no parsing: Node takes no other spelling of an IPv4 address.
+  if (text === undefined || isIPv4(text)) return text;
   const address = ipaddr.process(text);
   if (address.kind() === 'ipv4') return address.toString();
   return `${ipaddr.IPv6.networkAddressFromCIDR(`${address.toString()}/${CLIENT_BITS}`).toString()}/${CLIENT_BITS}`;

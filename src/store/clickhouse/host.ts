@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import { finished } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
+import { messageOf } from '../../core/errors.ts';
 import type { Logger } from '../../telemetry/logger.ts';
 import { Engine } from './host-engine.ts';
 import { LaneFullError } from './host-lanes.ts';
@@ -216,6 +217,6 @@ function textOf(error: unknown): string {
   if (error instanceof LaneFullError) {
     return 'Code: 202. DB::Exception: Too many simultaneous queries. (TOO_MANY_SIMULTANEOUS_QUERIES)';
   }
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   return /Code: \d+/.test(message) ? message : `Code: 1001. DB::Exception: ${message} (STD_EXCEPTION)`;
 }

@@ -1,12 +1,13 @@
 import type { ClickHouseClient } from '@clickhouse/client';
 import { z } from 'zod';
 import { ERROR_STATUS } from '../../core/errors.ts';
-import type {
-  ChargeLog,
-  FailedAttempt,
-  GatewayLogRow,
-  LoggedRequest,
-  RequestLog,
+import {
+  ATTEMPT_OUTCOMES,
+  type ChargeLog,
+  type FailedAttempt,
+  type GatewayLogRow,
+  type LoggedRequest,
+  type RequestLog,
 } from '../../core/ledger.ts';
 import type { LimitCharge } from '../../core/limits.ts';
 import { makeUsage } from '../../core/usage.ts';
@@ -87,14 +88,7 @@ const attemptSchema = z.object({
   provider: z.string(),
   provider_model: z.string(),
   status: amount,
-  outcome: z.enum([
-    'status',
-    'connect_failure',
-    'reset',
-    'timeout',
-    'first_event_error',
-    'first_event_timeout',
-  ]),
+  outcome: z.enum(ATTEMPT_OUTCOMES),
   may_be_billed: z.boolean(),
   cost_usd: amount,
   duration_ms: amount,

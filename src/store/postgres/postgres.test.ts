@@ -7,6 +7,7 @@ import { startPostgres, type TestPostgres } from '../../../test/support/postgres
 import type { StoreChange, StoredKey } from '../../core/configuration-store.ts';
 import { followChanges } from './change-feed.ts';
 import { openPostgres, type PostgresConnection } from './database.ts';
+import { createKnownTeamStore } from './repositories/known-teams.ts';
 import { createResourceStore } from './repositories/resources.ts';
 import { createVirtualKeyStore } from './repositories/virtual-keys.ts';
 import * as schema from './schema/index.ts';
@@ -124,6 +125,26 @@ describe('resources', () => {
       { revision: 1, position: 0, actor: 'ada', action: 'put', entity: 'resource', entity_id: 'Provider/a' },
       { revision: 1, position: 1, actor: 'ada', action: 'put', entity: 'resource', entity_id: 'Provider/b' },
     ]);
+  });
+});
+
+describe('known teams', () => {
+  it('stay as they were at last, until one is deleted, with a resource of its name or without', async () => {
+    const teams = createKnownTeamStore(connection.database);
+    const store = createResourceStore(connection.database);
+    const team = (name: string, ...members: string[]) => ({ name, members, groups: ['staff'] });
+    await teams.remember([]);
+    expect(await teams.list()).toEqual([]);
+    await teams.remember([team('red', 'ada'), team('blue')]);
+    await teams.remember([team('red', 'ada', 'bob')]);
+    expect(await teams.list()).toEqual([team('blue'), team('red', 'ada', 'bob')]);
+    expect(await store.revision()).toBe(0);
+    await store.change([{ action: 'delete', kind: 'Provider', name: 'red' }], 'ada', 0);
+    expect(await teams.list()).toHaveLength(2);
+    await store.change([{ action: 'delete', kind: 'Team', name: 'red' }], 'ada', 1);
+    expect(await teams.list()).toEqual([team('blue')]);
+    await connection.database.execute(sql`update known_teams set listed = '{"members": 5}'`);
+    expect(await teams.list()).toEqual([{ name: 'blue', members: [], groups: [] }]);
   });
 });
 

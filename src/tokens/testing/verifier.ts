@@ -17,6 +17,7 @@ export function entry(other: Partial<SnapshotIdentityProvider> = {}): SnapshotId
     clockSkewSeconds: 30,
     maxLifetimeSeconds: 86_400,
     userPrefix: 'corp:',
+    groupPrefix: '',
     claims: { user: 'sub', email: 'email', name: 'name', scopes: 'scope', features: {} },
     roleMapping: {},
     defaultRoles: [],

@@ -280,6 +280,23 @@ function crossAppRoutes({ crossAppAccess }: SnapshotGateway): readonly ProtoMess
   }));
 }
 
+/** Logs of identity providers go to the control plane, which knows by a secret whose they are; no worker sees them. */
+function identityProviderLogRoutes({ identityProviderLogs }: SnapshotGateway): readonly ProtoMessage[] {
+  if (identityProviderLogs !== true) return [];
+  return [
+    {
+      name: 'identity-provider-logs',
+      // Of any name: which ones there are, a stranger shall not learn.
+      match: {
+        safe_regex: { regex: '/webhooks/identity-providers/[a-z0-9._-]+/logs' },
+        headers: [{ name: ':method', string_match: { exact: 'POST' } }],
+      },
+      route: { cluster: ADMIN_CLUSTER },
+      typed_per_filter_config: ROUTER_DISABLED_FRONT,
+    },
+  ];
+}
+
 /** The one route configuration of the public listener. It doesn't change with models or keys. */
 export function gatewayRoutes(gateway: SnapshotGateway, capabilities: EnvoyCapabilities): TypedMessage {
   return typed('envoy.config.route.v3.RouteConfiguration', {
@@ -309,6 +326,7 @@ export function gatewayRoutes(gateway: SnapshotGateway, capabilities: EnvoyCapab
             typed_per_filter_config: ROUTER_DISABLED_FRONT,
           },
           ...crossAppRoutes(gateway),
+          ...identityProviderLogRoutes(gateway),
           undecidedBackendRoute(gateway),
           ...FRONT_PATHS.map((match) => ({
             name: 'front',

@@ -2,7 +2,7 @@ import { and, asc, eq, isNull, sql } from 'drizzle-orm';
 import type { ResourceChange, ResourceStore, StoredResource } from '../../../core/configuration-store.ts';
 import type { Database, Transaction } from '../database.ts';
 import { nextRevision, recordChanges } from '../record-changes.ts';
-import { resources } from '../schema/index.ts';
+import { knownTeams, resources } from '../schema/index.ts';
 import { readRevision } from './revision.ts';
 
 /** Ends a transaction whose changes were made on the ground of something that is no longer so. */
@@ -47,6 +47,8 @@ async function makeChange(transaction: Transaction, change: ResourceChange): Pro
   const now = new Date();
   const { kind, name } = change;
   if (change.action === 'delete') {
+    // Who asks for it has decided what becomes of those who were in it.
+    if (kind === 'Team') await transaction.delete(knownTeams).where(eq(knownTeams.name, name));
     await transaction
       .update(resources)
       .set({ deletedAt: now, updatedAt: now, generation: sql`${resources.generation} + 1` })

@@ -1,4 +1,4 @@
-import { and, desc, eq, gt, inArray, isNotNull, isNull, lte, or, sql } from 'drizzle-orm';
+import { and, desc, eq, gt, inArray, isNotNull, isNull, lte, or, sql, type SQL } from 'drizzle-orm';
 import { PERMISSIONS, SURFACES, type VirtualKey } from '../../../core/access.ts';
 import type { KeySettings, StoredKey, VirtualKeyStore } from '../../../core/configuration-store.ts';
 import type { Database, Transaction } from '../database.ts';
@@ -170,16 +170,7 @@ export function createVirtualKeyStore(database: Database): VirtualKeyStore {
       changeMany(database, 'purge', actor, (transaction) =>
         transaction
           .delete(virtualKeys)
-          .where(
-            inArray(
-              virtualKeys.id,
-              transaction
-                .select({ id: virtualKeys.id })
-                .from(virtualKeys)
-                .where(lte(virtualKeys.deletedAt, new Date(deletedBefore)))
-                .limit(MOST_AT_ONCE),
-            ),
-          )
+          .where(atOnce(transaction, lte(virtualKeys.deletedAt, new Date(deletedBefore))))
           .returning({ id: virtualKeys.id }),
       ),
 
@@ -188,16 +179,7 @@ export function createVirtualKeyStore(database: Database): VirtualKeyStore {
         transaction
           .update(virtualKeys)
           .set({ previousHash: null, previousExpiresAt: null })
-          .where(
-            inArray(
-              virtualKeys.id,
-              transaction
-                .select({ id: virtualKeys.id })
-                .from(virtualKeys)
-                .where(lte(virtualKeys.previousExpiresAt, new Date(now)))
-                .limit(MOST_AT_ONCE),
-            ),
-          )
+          .where(atOnce(transaction, lte(virtualKeys.previousExpiresAt, new Date(now))))
           .returning({ id: virtualKeys.id }),
       ),
   };
@@ -223,6 +205,12 @@ async function changeMany(
     }
     return changed.length;
   });
+}
+
+/** As many of those that meet a condition as one transaction changes. */
+function atOnce(transaction: Transaction, condition: SQL) {
+  const some = transaction.select({ id: virtualKeys.id }).from(virtualKeys).where(condition);
+  return inArray(virtualKeys.id, some.limit(MOST_AT_ONCE));
 }
 
 /** Not revoked (nor deleted, which sets that too), not expired. */

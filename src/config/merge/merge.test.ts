@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { defaultLimits } from './environment/implied-resources.ts';
-import { formatIssue } from './load/issue.ts';
-import { parseResources } from './load/load.ts';
+import { defaultLimits } from '../environment/implied-resources.ts';
+import { formatIssue } from '../load/issue.ts';
+import { parseResources } from '../load/load.ts';
 import { mergeSources, type ConfigSources } from './merge.ts';
-import { resourceId, type Origin, type SourcedResource } from './origin.ts';
+import { resourceId, type Origin, type SourcedResource } from '../origin.ts';
 
 function provider(name: string, spec = 'type: openai'): string {
   return `apiVersion: limen.dev/v1alpha1\nkind: Provider\nmetadata: {name: ${name}}\nspec: {${spec}}\n`;
@@ -218,6 +218,8 @@ describe('mergeSources', () => {
   it('lets the database name files of the secret folders alone, and the configuration any', () => {
     const secretFolders = ['/run/secrets', '/etc/limen'];
     const keyIn = (path: string) => `type: openai, credential: {file: '${path}'}`;
+    const promoting = (name: string, clientSecret: string, webhookSecret: string) =>
+      `apiVersion: limen.dev/v1alpha1\nkind: IdentityProvider\nmetadata: {name: ${name}}\nspec: {issuer: 'https://${name}.example.com', audiences: [limen], clientPromotion: {type: auth0, clientId: a, callbacks: ['https://chatgpt.com/*'], clientSecret: ${clientSecret}, webhookSecret: ${webhookSecret}}}\n`;
     const aws = 'type: bedrock, region: us-east-1, credential: {accessKeyId: {env: A}, secretAccessKey: ';
     const merged = merge({
       secretFolders,
@@ -230,10 +232,12 @@ describe('mergeSources', () => {
         provider('beside', keyIn('/run/secrets-of-others/key')),
         provider('part', `${aws}{file: /etc/shadow}}`),
         provider('tenant', 'type: openai, tenants: {acme: {credential: {file: /etc/shadow}}}'),
+        promoting('client', '{file: /etc/shadow}', '{env: A}'),
+        promoting('webhook', '{env: A}', '{file: /etc/shadow}'),
       ),
     });
     expect(merged.ids).toEqual(['Provider/mounted file', 'Provider/good database']);
-    expect(merged.warnings).toHaveLength(5);
+    expect(merged.warnings).toHaveLength(7);
     expect(merged.warnings).toContain(
       'Provider/tenant spec.tenants.acme.credential.file: "/etc/shadow" is not where secrets may lie; a file in /run/secrets, /etc/limen',
     );
@@ -266,5 +270,42 @@ describe('the issuer of an identity provider', () => {
       database: from(database, issuer('same', 'https://ai.example.com')),
     });
     expect(without.warnings).toEqual([]);
+  });
+
+  describe('that maps what another one maps too', () => {
+    const mapping = (name: string, claims: string, bounds = '') =>
+      `apiVersion: limen.dev/v1alpha1\nkind: IdentityProvider\nmetadata: {name: ${name}}\nspec: {issuer: 'https://${name}.example.com', audiences: [limen], claims: {${claims}}${bounds}}\n`;
+    const fieldsOf = (...documents: string[]) =>
+      merge({ file: file(...documents) }).issues.map((issue) => /spec\.claims\.\w+/.exec(issue)?.[0]);
+
+    it.each([
+      ['groups', 'groups: g', ['groupPrefix: "a:"', 'groupPrefix: ""', 'allowedGroups: [x]']],
+      ['team', 'team: t', ['allowedTeams: ["*"]']],
+      ['tenant', 'tenant: o.id', ['allowedTenants: []', 'allowedTenants: [x]']],
+    ])('must say which %s its tokens may name', (claim, claims, bounds) => {
+      const path = `spec.claims.${claim}`;
+      expect(fieldsOf(mapping('a', claims), mapping('b', claims))).toEqual([path, path]);
+      for (const bound of bounds) {
+        expect(fieldsOf(mapping('a', claims, `, ${bound}`), mapping('b', claims))).toEqual([path]);
+        expect(fieldsOf(mapping('a', claims, `, ${bound}`), mapping('b', claims, `, ${bound}`))).toEqual([]);
+      }
+      expect(fieldsOf(mapping('a', claims))).toEqual([]);
+      expect(fieldsOf(mapping('a', claims), mapping('b', 'name: n'))).toEqual([]);
+      expect(fieldsOf(mapping('a', claims), mapping('b', claims, ', enabled: false'))).toEqual([]);
+    });
+
+    it('is not in force until it does, where the database has it', () => {
+      const { ids, issues, warnings } = merge({
+        file: file(mapping('corp', 'tenant: org', ', allowedTenants: ["*"]')),
+        database: from(database, mapping('partner', 'tenant: org')),
+      });
+      expect(issues).toEqual([]);
+      expect(warnings).toEqual([
+        expect.stringMatching(
+          /^IdentityProvider\/partner spec.claims.tenant: "org" names what IdentityProvider\/corp .* may name too; with allowedTenants/,
+        ),
+      ]);
+      expect(ids.filter((id) => id.startsWith('Identity'))).toEqual(['IdentityProvider/corp file']);
+    });
   });
 });
