@@ -202,7 +202,7 @@ describe('a team', () => {
   it('that is declared nowhere any more is given up by force alone', async () => {
     const known = createKnownTeamStore(admin.connection.database);
     await known.remember([{ name: 'vanished', members: ['ada'], groups: [] }]);
-    expect(await remove('vanished')).toMatch(/^409 .*is no longer declared, and who is in it is refused/);
+    expect(await remove('vanished')).toMatch(/^409 .*is no longer declared, and still bounds/);
     expect(await known.list()).toHaveLength(1);
     expect(await remove('vanished', '?force=true')).toMatch(/^200 .*"action":"deleted"/);
     expect(await known.list()).toEqual([]);

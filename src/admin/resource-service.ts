@@ -208,7 +208,7 @@ function formerTeamGivenUp(name: string, force: boolean): Planned {
   if (!force) {
     throw new AdminError(
       'conflict',
-      `Team/${name} is no longer declared, and who is in it is refused. Declare it, move them, or give its bounds up: force=true, limen teams delete ${name} --force.`,
+      `Team/${name} is no longer declared, and still bounds who was in it. Declare it again, or give its bounds up: force=true, limen teams delete ${name} --force.`,
     );
   }
   return {

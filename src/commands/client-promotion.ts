@@ -14,6 +14,7 @@ import type { Snapshot } from '../core/snapshot.ts';
 import { scopesOf } from '../pipeline/protected-resource.ts';
 import type { ControlMetrics } from '../telemetry/control-metrics.ts';
 import type { Logger } from '../telemetry/logger.ts';
+import { onceAMinute } from '../telemetry/once-a-minute.ts';
 
 export interface ClientPromotionParts {
   /** Everything in force at present, of all sources. */
@@ -33,7 +34,8 @@ export interface RunningClientPromotion {
   readonly logs: IdentityLogRoutesOptions['logs'];
   /** Of an IdentityProvider whose clients are promoted; undefined for others. */
   statusOf(provider: string): (PromotionStatus & { readonly ready: boolean }) | undefined;
-  close(): void;
+  /** What can be done at once is done before. */
+  close(): Promise<void>;
 }
 
 const MINUTE_MS = 60_000;
@@ -52,13 +54,14 @@ export function createClientPromotion(parts: ClientPromotionParts): RunningClien
     if (spec === undefined || secrets === undefined) return undefined;
     return settingsOf(spec, secrets, snapshot());
   };
+  const isToBeLogged = onceAMinute();
   const promoter = new ClientPromoter({
     settings,
     fetch,
     now,
     onOutcome: (outcome) => {
       metrics.clientPromotion(outcome.provider, outcome.outcome);
-      if (outcome.outcome === 'retried')
+      if (outcome.outcome === 'retried' && isToBeLogged())
         logger.warn(outcome, 'a client could not be promoted; it is tried again');
       const event = eventOf(outcome, now());
       if (event === undefined) return;

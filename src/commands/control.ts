@@ -335,13 +335,13 @@ export async function control(settings: Settings, version: string): Promise<unde
     await watcher?.close();
     // What it is asked for while it ends still has its stores.
     await admin.close();
+    await promotion.close();
     await jobs.close();
     await ledger.stop();
     await feed.close();
     await center.close();
     await issuers.close();
     crossApp.close();
-    promotion.close();
     ads.stop();
     distribution.stop();
     witness.stop();

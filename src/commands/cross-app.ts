@@ -74,7 +74,7 @@ export function createCrossApp(parts: CrossAppParts): RunningCrossApp {
     clearTimeout(timer);
     timer = setTimeout(() => void inTurn(refresh), isDone ? REFRESH_MS : AGAIN_MS).unref();
   };
-  // What was read last is published last.
+  // A key is read and published once, and what was read last is published last.
   let work: Promise<void> = Promise.resolve();
   const inTurn = (step: () => Promise<void>): Promise<void> => {
     work = afterwards(work, step);
@@ -104,15 +104,15 @@ export function createCrossApp(parts: CrossAppParts): RunningCrossApp {
   return {
     access,
     settings,
-    onSnapshot: ({ identityProviders }) =>
-      inTurn(async () => {
-        const before = entries;
-        entries = Object.values(identityProviders).filter(({ exchangedFor }) => exchangedFor !== undefined);
-        // Keys that nobody renewed here for a while are not at hand: others may have new ones.
-        const atHand = before.length > 0 ? keys.publicKeys : [];
-        if (entries.length > 0 && atHand.length === 0) await refresh();
-        else if (entries.length + before.length > 0) await tried(() => publish(atHand));
-      }),
+    onSnapshot: async ({ identityProviders }) => {
+      const before = entries;
+      entries = Object.values(identityProviders).filter(({ exchangedFor }) => exchangedFor !== undefined);
+      // Keys that nobody renewed here for a while are not at hand: others may have new ones.
+      const atHand = before.length > 0 ? keys.publicKeys : [];
+      if (entries.length > 0 && atHand.length === 0) await inTurn(refresh);
+      // Never behind a database that does not answer. A key that is being read meanwhile signs no sooner than tomorrow.
+      else if (entries.length + before.length > 0) await tried(() => publish(atHand));
+    },
     close: () => clearTimeout(timer),
   };
 }

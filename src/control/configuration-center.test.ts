@@ -192,10 +192,10 @@ describe('ConfigurationCenter', () => {
       expect(first.published.at(-1)?.snapshot.formerTeams).toBeUndefined();
       expect(first.center.warnings).toEqual([]);
       await first.center.onFile(fileOf(PROVIDER));
-      const missed = { red: { name: 'red', members: ['ada', 'bob'], groups: [] } };
+      const missed = { red: { name: 'red', members: ['ada', 'bob'], groups: [], models: ['m'] } };
       expect(first.published.at(-1)?.snapshot.formerTeams).toEqual(missed);
       expect(first.center.warnings).toMatchObject([
-        { resource: 'Team/red', message: 'is no longer declared: who is in it is refused' },
+        { resource: 'Team/red', message: 'is no longer declared, and still bounds who was in it' },
       ]);
       await first.center.close();
 

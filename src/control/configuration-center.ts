@@ -55,7 +55,17 @@ function urlsOf(resources: readonly SourcedResource[]): Readonly<Record<string, 
 /** Of these, what is kept in mind of teams. */
 function teamsOf(resources: readonly SourcedResource[]): readonly KnownTeam[] {
   return resources.flatMap(({ resource: { kind, metadata, spec } }) =>
-    kind === 'Team' ? [{ name: metadata.name, members: spec.members, groups: spec.groups }] : [],
+    kind === 'Team'
+      ? [
+          {
+            name: metadata.name,
+            tenant: spec.tenant,
+            members: spec.members,
+            groups: spec.groups,
+            models: spec.models,
+          },
+        ]
+      : [],
   );
 }
 
@@ -138,8 +148,8 @@ export class ConfigurationCenter {
     return Object.keys(this.#built?.snapshot.formerTeams ?? {}).map((name) => ({
       resource: `Team/${name}`,
       path: '',
-      message: 'is no longer declared: who is in it is refused',
-      allowed: `declare it, move them, or give its bounds up (limen teams delete ${name} --force)`,
+      message: 'is no longer declared, and still bounds who was in it',
+      allowed: `declare it again, or give its bounds up (limen teams delete ${name} --force)`,
     }));
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { editDistance, nearestNames } from './nearest.ts';
+import { didYouMean, editDistance, endOfUnknown, nearestNames } from './nearest.ts';
 
 describe('editDistance', () => {
   it.each([
@@ -21,5 +21,14 @@ describe('nearestNames', () => {
       'gpt-4o',
       'gpt-4',
     ]);
+  });
+});
+
+describe('didYouMean', () => {
+  it('names the nearest one, or nothing, also as the end of a sentence', () => {
+    expect(didYouMean('gtp-4o', ['gpt-4o', 'gpt-4'])).toBe('did you mean gpt-4o?');
+    expect(didYouMean('gtp-4o', ['claude-haiku'])).toBeUndefined();
+    expect(`There is no x${endOfUnknown('gtp-4o', ['gpt-4o'])}`).toBe('There is no x; did you mean gpt-4o?');
+    expect(`There is no x${endOfUnknown('gtp-4o', [])}`).toBe('There is no x.');
   });
 });

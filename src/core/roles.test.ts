@@ -7,7 +7,7 @@ import {
   listHas,
   membershipOf,
   permissionsOf,
-  isFormerTeam,
+  boundsOfTeam,
 } from './roles.ts';
 import type { Snapshot } from './snapshot.ts';
 import { emptySnapshot } from './testing/snapshot.ts';
@@ -90,20 +90,27 @@ describe('a membership', () => {
     expect(of('eve')).toEqual({ team: undefined, tenant: undefined, roles: ['developer'] });
   });
 
-  it('is in a former team where no other has the user, and has nothing of it', () => {
-    const former = { name: 'former', members: ['eve', 'ada'], groups: ['left', 'staff'] };
+  it('is in a former team where no other has the user, and has its tenant, but no roles', () => {
+    const former = { name: 'former', tenant: 'old', members: ['eve', 'ada'], groups: ['left', 'staff'] };
     const older = { name: 'older', members: [], groups: ['left'] };
     const later = { ...snapshot, teams, formerTeams: { former, older } };
     const inLater = (user: string, groups: string[] = []) =>
       membershipOf(later, { user, record: undefined, groups, roles: [], rolesByDefault: [] }).team;
     expect(['eve', 'ada', 'grace'].map((user) => inLater(user))).toEqual(['former', 'beta', undefined]);
     expect([inLater('grace', ['left']), inLater('grace', ['left', 'staff'])]).toEqual(['former', 'alpha']);
-    expect([
-      isFormerTeam(later, 'older'),
-      isFormerTeam(later, 'beta'),
-      isFormerTeam(snapshot, 'older'),
-    ]).toEqual([true, false, false]);
-    expect(isFormerTeam(later, '__proto__')).toBe(false);
+    expect(
+      membershipOf(later, {
+        user: 'eve',
+        record: undefined,
+        groups: [],
+        roles: [],
+        rolesByDefault: ['viewer'],
+      }),
+    ).toEqual({ team: 'former', tenant: 'old', roles: ['viewer'] });
+    expect(boundsOfTeam(later, 'older')).toBe(older);
+    expect(boundsOfTeam({ ...later, formerTeams: { beta: older } }, 'beta')).toBe(teams.beta);
+    expect(boundsOfTeam(snapshot, 'older')).toBeUndefined();
+    expect(boundsOfTeam(later, '__proto__')).toBeUndefined();
   });
 
   it('has no role of a team that is only named like one', () => {

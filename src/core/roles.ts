@@ -70,13 +70,14 @@ export function roleOf(snapshot: Snapshot, name: string): SnapshotRole | undefin
   return Object.hasOwn(snapshot.roles, name) ? snapshot.roles[name] : undefined;
 }
 
-export function teamOf(snapshot: Snapshot, name: string): SnapshotTeam | undefined {
+function teamOf(snapshot: Snapshot, name: string): SnapshotTeam | undefined {
   return Object.hasOwn(snapshot.teams, name) ? snapshot.teams[name] : undefined;
 }
 
-/** Whether a team was in force, is no longer, and nobody has given it up. */
-export function isFormerTeam({ formerTeams }: Snapshot, name: string): boolean {
-  return formerTeams !== undefined && Object.hasOwn(formerTeams, name);
+/** What bounds those in a team: also one that was in force, is no longer, and that nobody has given up. */
+export function boundsOfTeam(snapshot: Snapshot, name: string): KnownTeam | undefined {
+  const { formerTeams = {} } = snapshot;
+  return teamOf(snapshot, name) ?? (Object.hasOwn(formerTeams, name) ? formerTeams[name] : undefined);
 }
 
 /** Whether somebody is in a team: by name, by a group, or by their own record. */
@@ -224,6 +225,7 @@ export function membershipOf(snapshot: Snapshot, member: Member): Membership {
     teamListing(index.ofTeams, member) ??
     teamListing(index.ofFormerTeams, member);
   const declared = team === undefined ? undefined : teamOf(snapshot, team);
+  const bounds = team === undefined ? undefined : boundsOfTeam(snapshot, team);
   const roles = [
     ...member.roles,
     ...(record?.roles ?? []),
@@ -233,7 +235,7 @@ export function membershipOf(snapshot: Snapshot, member: Member): Membership {
   ];
   return {
     team,
-    tenant: member.tenant ?? record?.tenant ?? declared?.tenant,
+    tenant: member.tenant ?? record?.tenant ?? bounds?.tenant,
     roles: [...new Set(roles.length > 0 ? roles : member.rolesByDefault)].sort(byCodeUnit),
   };
 }

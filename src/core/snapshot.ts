@@ -63,8 +63,8 @@ export interface SnapshotTeam {
   readonly models?: readonly string[] | undefined;
 }
 
-/** Of a team that was in force, what makes somebody be in it. */
-export type KnownTeam = Pick<SnapshotTeam, 'name' | 'members' | 'groups'>;
+/** Of a team that was in force, what goes on when it vanishes: whom it bounds, and how. What it gave ends. */
+export type KnownTeam = Omit<SnapshotTeam, 'managers' | 'roles'>;
 
 /**
  * Who may use a thing, beyond what roles allow. Every member that is there must be met: one of the roles, groups, teams,

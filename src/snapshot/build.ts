@@ -41,7 +41,7 @@ export interface BuiltSnapshot {
  * resources in any order give the same snapshot and version.
  *
  * @param resources every default filled in; at most one Gateway, names unique, every target's provider there
- * @param knownTeams that were in force at some time; those that are not among the resources are former ones
+ * @param knownTeams that were in force at some time; those that are not among the resources bound who is in them still
  */
 export function buildSnapshot(
   resources: readonly Resource[],
@@ -56,7 +56,7 @@ export function buildSnapshot(
   const identityProviders = issuers.map(compileIdentityProvider);
   const teams = byName(ofKind(resources, 'Team').map(compileTeam));
   const formerTeams = knownTeams
-    .filter(({ name }) => !Object.hasOwn(teams, name))
+    .filter((team) => !Object.hasOwn(teams, team.name) && boundsAnybody(team))
     .sort((left, right) => compare(left.name, right.name));
   const types = new Map(providers.map(({ metadata, spec }) => [metadata.name, spec.type]));
   const content = {
@@ -90,6 +90,11 @@ export function buildSnapshot(
     keys: ofKind(resources, 'ApiKey').map(declaredKey),
     issuers: issuers.map(declaredIssuer),
   };
+}
+
+/** One without a list of its own bounds nobody: its name goes on as any name does. */
+function boundsAnybody({ tenant, models, members, groups }: KnownTeam): boolean {
+  return tenant !== undefined || models !== undefined || members.length > 0 || groups.length > 0;
 }
 
 function ofKind<Kind extends Resource['kind']>(

@@ -81,22 +81,25 @@ describe('the use of a model', () => {
     expect(decide({ team: 'undeclared' }, 'claude').error).toBeUndefined();
   });
 
-  it('is refused to who is in a team that vanished, whatever else allows it', () => {
-    const later = { ...snapshot, formerTeams: { red: { name: 'red', members: [], groups: [] } } };
+  it('is bounded by a team that vanished, whatever else allows it', () => {
+    const later = {
+      ...snapshot,
+      formerTeams: { red: { name: 'red', members: [], groups: [], models: ['claude*'] } },
+    };
     const trace: TraceLine[] = [];
     const asked = useOfModel(later, modelOf('gpt-4o-mini'));
     expect(() => authorize(later, principal({ team: 'red', roles: ['super-admin'] }), asked, trace)).toThrow(
       expect.objectContaining({
-        code: 'not_allowed',
+        code: 'model_not_allowed',
         status: 403,
-        message:
-          'You may not use the model "gpt-4o-mini": your team "red", which no longer exists, is missing.',
+        message: expect.stringContaining('in the list of your team'),
       }),
     );
     expect(trace).toEqual([
-      ['authorize', 'team/red', 'gpt-4o-mini', 'refused', expect.stringContaining('no longer exists')],
+      ['authorize', 'team/red', 'gpt-4o-mini', 'refused', expect.stringContaining('your team')],
     ]);
     expect(mayUseModel(later, principal({ team: 'red' }), modelOf('gpt-4o-mini'))).toBe(false);
+    expect(mayUseModel(later, principal({ team: 'red' }), modelOf('claude'))).toBe(true);
     expect(mayUseModel(later, principal({ team: 'small' }), modelOf('gpt-4o-mini'))).toBe(true);
     expect(mayUseModel(later, principal({ team: 'a free label' }), modelOf('gpt-4o-mini'))).toBe(true);
   });

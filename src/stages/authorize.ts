@@ -1,7 +1,7 @@
 import type { Permission, Surface } from '../core/access.ts';
 import { LimenError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
-import { grants, isFormerTeam, listHas, roleOf, teamOf } from '../core/roles.ts';
+import { boundsOfTeam, grants, listHas, roleOf } from '../core/roles.ts';
 import type { Snapshot, SnapshotAccess, SnapshotModel, SnapshotRole } from '../core/snapshot.ts';
 import { LONGEST_TRACED_NAME, type TraceLine } from '../core/trace.ts';
 
@@ -45,11 +45,6 @@ export function judge(snapshot: Snapshot, principal: Principal, asked: AskedRigh
   if (!principal.surfaces.includes(surface)) {
     return refused(asked, 'surfaces', `the surface ${surface}`, 'not_allowed');
   }
-  // What the team bounded would fall away with it: until somebody has decided, who is in it has no right.
-  if (principal.team !== undefined && isFormerTeam(snapshot, principal.team)) {
-    const words = `your team ${JSON.stringify(principal.team)}, which no longer exists,`;
-    return refused(asked, `team/${principal.team}`, words, 'not_allowed');
-  }
   if (principal.permissions !== undefined && !grants(principal.permissions, permission)) {
     return refused(asked, `key/${principal.keyId}`, `the permission ${permission}`, 'not_allowed');
   }
@@ -73,7 +68,7 @@ export function judge(snapshot: Snapshot, principal: Principal, asked: AskedRigh
   if (!listHas(asked.list === 'backends' ? undefined : principal[asked.list], names)) {
     return refused(asked, `key/${principal.keyId}`, `${what} in this API key's list`);
   }
-  const team = principal.team === undefined ? undefined : teamOf(snapshot, principal.team);
+  const team = principal.team === undefined ? undefined : boundsOfTeam(snapshot, principal.team);
   if (asked.list === 'models' && !listHas(team?.models, names)) {
     return refused(asked, `team/${principal.team}`, `${what} in the list of your team`);
   }

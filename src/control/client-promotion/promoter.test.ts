@@ -39,7 +39,7 @@ beforeEach(async () => {
   promoter = newPromoter(['127.0.0.1/32']);
 });
 afterEach(async () => {
-  promoter.close();
+  await promoter.close();
   await auth0.close();
 });
 
@@ -107,7 +107,7 @@ describe('a client that registered itself', () => {
     auth0.register('new');
     deliver('new');
     await ended(1);
-    auth0.grants.push({
+    auth0.grants.unshift({
       id: 'cgr_other',
       client_id: 'new',
       audience: AUTH0_AUDIENCE,
@@ -118,8 +118,8 @@ describe('a client that registered itself', () => {
     deliver('new');
     await ended(2);
     expect(auth0.grants.map(({ scope }) => scope)).toEqual([
-      ['models.read', 'calendar.read'],
       ['calendar.read'],
+      ['models.read', 'calendar.read'],
     ]);
     expect(auth0.changes.at(-1)).toBe('PATCH /api/v2/client-grants/cgr_0');
   });
@@ -227,6 +227,19 @@ describe('a tenant that cannot be asked', () => {
     expect(auth0.calls.filter((call) => call.endsWith('/oauth/token'))).toHaveLength(2);
   });
 
+  it('has done nothing where it answers by another place', async () => {
+    auth0.register('new');
+    const location = 'http://169.254.169.254/';
+    auth0.instead.push({ call: /^PATCH \/api\/v2\/clients/, answer: [302, undefined, { location }] });
+    deliver('new');
+    await ended(1);
+    expect(outcomes[0]).toMatchObject({
+      outcome: 'retried',
+      problem: expect.stringContaining('answered 302'),
+    });
+    expect(auth0.clients.get('new')?.app_type).toBe('regular_web');
+  });
+
   it('holds up nobody by one client alone', async () => {
     auth0.register('good');
     deliver('gone', 'good');
@@ -293,7 +306,7 @@ describe('a tenant that cannot be asked', () => {
   });
 
   it('is asked at no private address that was not allowed', async () => {
-    promoter.close();
+    await promoter.close();
     promoter = newPromoter([]);
     auth0.register('new');
     deliver('new');
@@ -325,6 +338,20 @@ describe('a delivery', () => {
     expect(deliver('one-more')).toBe('no room');
     await eventually(() => Promise.resolve(outcomes.length > 0 || undefined));
     expect(promoter.statusOf('corp').waiting).toBe(1000);
+  });
+
+  it('is done before the control plane ends, as far as it can be', async () => {
+    for (const id of ['a', 'b']) auth0.register(id);
+    deliver('a', 'b', 'gone');
+    await promoter.close();
+    expect(outcomes.map(({ client, outcome }) => [client, outcome])).toEqual([
+      ['a', 'promoted'],
+      ['b', 'promoted'],
+      ['gone', 'retried'],
+    ]);
+    const { length } = auth0.calls;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(auth0.calls).toHaveLength(length);
   });
 
   it('must be one', () => {

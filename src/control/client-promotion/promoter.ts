@@ -56,6 +56,7 @@ const FIRST_RETRY_MS = 1000;
 const LONGEST_RETRY_MS = 60_000;
 /** What could not be done for so long is given up. */
 const PATIENCE_MS = 3_600_000;
+const CLOSE_WITHIN_MS = 3000;
 
 interface Waiting {
   readonly since: number;
@@ -72,7 +73,7 @@ interface Line {
   /** Of tries that would go wrong for every client; nothing is tried before `notBefore`. */
   failures: number;
   notBefore: number;
-  isWorking: boolean;
+  work?: Promise<void> | undefined;
   timer?: NodeJS.Timeout | undefined;
   management?: { readonly account: string; readonly api: Auth0Management } | undefined;
 }
@@ -86,7 +87,8 @@ export class ClientPromoter {
   readonly #lines = new Map<string, Line>();
   /** In place of the secret of one that has none, so that both take as long. */
   readonly #nobody = randomBytes(32).toString('hex');
-  #isClosed = false;
+  /** Unix time in milliseconds; nothing more is tried after it. */
+  #closesAt: number | undefined;
 
   constructor(options: ClientPromoterOptions) {
     this.#options = options;
@@ -123,9 +125,11 @@ export class ClientPromoter {
     return { deliveredAt, waiting: waiting.size, ...counts, problem };
   }
 
-  close(): void {
-    this.#isClosed = true;
+  /** What can be done at once is done, for some seconds at most. Nothing is to be taken any more. */
+  async close(): Promise<void> {
+    this.#closesAt = this.#options.now() + CLOSE_WITHIN_MS;
     for (const { timer } of this.#lines.values()) clearTimeout(timer);
+    await Promise.all([...this.#lines.values()].map(({ work }) => work));
   }
 
   #lineOf(provider: string): Line {
@@ -136,24 +140,22 @@ export class ClientPromoter {
       counts: { promoted: 0, refused: 0, failed: 0 },
       failures: 0,
       notBefore: 0,
-      isWorking: false,
     };
     this.#lines.set(provider, line);
     return line;
   }
 
   #work(provider: string, line: Line): void {
-    if (line.isWorking || this.#isClosed) return;
-    line.isWorking = true;
+    if (line.work !== undefined) return;
     clearTimeout(line.timer);
-    void this.#workThrough(provider, line).finally(() => {
-      line.isWorking = false;
+    line.work = this.#workThrough(provider, line).finally(() => {
+      line.work = undefined;
       this.#sleep(provider, line);
     });
   }
 
   #sleep(provider: string, line: Line): void {
-    if (line.waiting.size === 0 || this.#isClosed) return;
+    if (line.waiting.size === 0 || this.#closesAt !== undefined) return;
     const next = Math.min(...[...line.waiting.values()].map(({ nextAt }) => nextAt));
     const wait = Math.max(next, line.notBefore) - this.#options.now();
     line.timer = setTimeout(() => this.#work(provider, line), Math.max(0, wait)).unref();
@@ -163,7 +165,7 @@ export class ClientPromoter {
     for (;;) {
       const now = this.#options.now();
       const due = [...line.waiting].find(([, { nextAt }]) => nextAt <= now);
-      if (due === undefined || line.notBefore > now || this.#isClosed) return;
+      if (due === undefined || line.notBefore > now || now > (this.#closesAt ?? Infinity)) return;
       const settings = this.#options.settings(provider);
       // Nobody is promoted there any more; what waits would have been told of under other rules.
       if (settings === undefined) {

@@ -132,7 +132,10 @@ describe('known teams', () => {
   it('stay as they were at last, until one is deleted, with a resource of its name or without', async () => {
     const teams = createKnownTeamStore(connection.database);
     const store = createResourceStore(connection.database);
-    const team = (name: string, ...members: string[]) => ({ name, members, groups: ['staff'] });
+    const team = (name: string, ...members: string[]) => ({
+      ...{ name, members, groups: ['staff'] },
+      ...(name === 'red' ? { tenant: 'acme', models: ['gpt-*'] } : {}),
+    });
     await teams.remember([]);
     expect(await teams.list()).toEqual([]);
     await teams.remember([team('red', 'ada'), team('blue')]);
@@ -143,8 +146,8 @@ describe('known teams', () => {
     expect(await teams.list()).toHaveLength(2);
     await store.change([{ action: 'delete', kind: 'Team', name: 'red' }], 'ada', 1);
     expect(await teams.list()).toEqual([team('blue')]);
-    await connection.database.execute(sql`update known_teams set listed = '{"members": 5}'`);
-    expect(await teams.list()).toEqual([{ name: 'blue', members: [], groups: [] }]);
+    await connection.database.execute(sql`update known_teams set team = '{"members": 5}'`);
+    expect(await teams.list()).toEqual([{ name: 'blue', members: [], groups: [], models: [] }]);
   });
 });
 

@@ -1,5 +1,5 @@
 CREATE TABLE "known_teams" (
 	"name" text PRIMARY KEY NOT NULL,
-	"listed" jsonb NOT NULL,
+	"team" jsonb NOT NULL,
 	"updated_at" timestamp (3) with time zone NOT NULL
 );

@@ -4,15 +4,21 @@ import type { KnownTeamStore } from '../../../core/configuration-store.ts';
 import type { Database } from '../database.ts';
 import { knownTeams } from '../schema/index.ts';
 
-const listedSchema = z.object({ members: z.array(z.string()), groups: z.array(z.string()) });
-const NOBODY = { members: [], groups: [] };
+const names = z.array(z.string());
+const teamSchema = z.object({
+  tenant: z.string().optional(),
+  members: names,
+  groups: names,
+  models: names.optional(),
+});
+/** Of one that cannot be read: nobody knows what it withheld. */
+const WITHHOLDS_ALL: z.infer<typeof teamSchema> = { members: [], groups: [], models: [] };
 
 export function createKnownTeamStore(database: Database): KnownTeamStore {
   return {
     async list() {
       const rows = await database.select().from(knownTeams).orderBy(knownTeams.name);
-      // One whose list cannot be read is known by its name all the same.
-      return rows.map(({ name, listed }) => ({ name, ...(listedSchema.safeParse(listed).data ?? NOBODY) }));
+      return rows.map(({ name, team }) => ({ name, ...(teamSchema.safeParse(team).data ?? WITHHOLDS_ALL) }));
     },
 
     async remember(teams) {
@@ -20,10 +26,10 @@ export function createKnownTeamStore(database: Database): KnownTeamStore {
       const updatedAt = new Date();
       await database
         .insert(knownTeams)
-        .values(teams.map(({ name, members, groups }) => ({ name, listed: { members, groups }, updatedAt })))
+        .values(teams.map(({ name, ...team }) => ({ name, team, updatedAt })))
         .onConflictDoUpdate({
           target: knownTeams.name,
-          set: { listed: sql`excluded.listed`, updatedAt: sql`excluded.updated_at` },
+          set: { team: sql`excluded.team`, updatedAt: sql`excluded.updated_at` },
         });
     },
   };
