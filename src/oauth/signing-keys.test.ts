@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { inspect } from 'node:util';
 import { createLocalJWKSet, decodeProtectedHeader, jwtVerify } from 'jose';
 import { beforeAll, beforeEach, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -178,6 +179,14 @@ it('stay, and are published, while the database is away', async () => {
   await expect(one.keys.refresh()).rejects.toThrow();
   expect(one.published).toEqual(before);
   expect(decodeProtectedHeader(await one.keys.sign({})).kid).toBe(decodeProtectedHeader(token).kid);
+});
+
+it('stand in no error, not even sealed', async () => {
+  const one = await controlPlane();
+  const store = createSigningKeyStore(one.connection.database, 'cross-app-access');
+  await one.connection.close();
+  const failed = store.replace('v1:before', 'v1:after').catch((error: unknown) => inspect(error));
+  expect(await failed).toMatch(/^Error: (?![^]*v1:)/);
 });
 
 it('are told and never replaced where they cannot be opened', async () => {

@@ -48,6 +48,18 @@ function slow(call: GrpcCall): void {
   });
 }
 
+/** Is never done with a message. */
+function never(call: GrpcCall): void {
+  call.read({
+    onMessage: () => {
+      seen.push('begun');
+      return new Promise(() => undefined);
+    },
+    onEnd: () => undefined,
+    onClose: () => void seen.push('closed'),
+  });
+}
+
 function breakOff(call: GrpcCall): void {
   call.read({ onMessage: () => undefined, onEnd: () => undefined, onClose: () => void seen.push('closed') });
   call.write(Buffer.from(call.metadata('x-name')));
@@ -60,7 +72,7 @@ beforeEach(async () => {
   seen = [];
   server = new GrpcServer({
     maxMessageBytes: MAX_BYTES,
-    methods: { '/test/Echo': echo, '/test/Slow': slow, '/test/BreakOff': breakOff },
+    methods: { '/test/Echo': echo, '/test/Slow': slow, '/test/Never': never, '/test/BreakOff': breakOff },
   });
   await server.listen(socketPath);
 });
@@ -176,6 +188,16 @@ describe('gRPC server', () => {
     expect(session.closed).toBe(false);
     expect(await raw('/test/Echo', [frame('y')])).toEqual({ body: frame('y').toString(), status: '0' });
     expect(Error.stackTraceLimit).toBeGreaterThan(0);
+    session.destroy();
+  });
+
+  it('is told at once of a call that is reset while its message is worked on', async () => {
+    const session = connectRaw();
+    const stream = session.request({ ':method': 'POST', ':path': '/test/Never' });
+    stream.write(frame('x'));
+    await expect.poll(() => seen).toEqual(['begun']);
+    stream.close(constants.NGHTTP2_NO_ERROR);
+    await expect.poll(() => seen).toEqual(['begun', 'closed']);
     session.destroy();
   });
 

@@ -168,7 +168,14 @@ export class GrpcCall {
       ended = true;
       if (isReadable) readOn();
     });
-    stream.on('close', () => reader.onClose());
+    let isOpen = true;
+    const onClose = (): void => {
+      if (isOpen) reader.onClose();
+      isOpen = false;
+    };
+    // The client has reset it; while nothing is read, Node closes it only later.
+    stream.on('aborted', onClose);
+    stream.on('close', onClose);
   }
 
   async #pauseFor(pending: Promise<void>, readOn: () => void): Promise<void> {

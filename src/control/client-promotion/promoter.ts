@@ -129,7 +129,7 @@ export class ClientPromoter {
   async close(): Promise<void> {
     this.#closesAt = this.#options.now() + CLOSE_WITHIN_MS;
     for (const { timer } of this.#lines.values()) clearTimeout(timer);
-    await Promise.all([...this.#lines.values()].map(({ work }) => work));
+    await Promise.all([...this.#lines.values()].flatMap(({ work }) => work ?? []));
   }
 
   #lineOf(provider: string): Line {
