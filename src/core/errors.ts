@@ -81,7 +81,19 @@ export function toLimenError(error: unknown): LimenError {
   return new LimenError('internal_error', 'The gateway failed to handle this request.', { cause: error });
 }
 
+/**
+ * What was thrown, as it may be told: an ORM's error of a failed query names the query's parameters, and what is stored
+ * sealed or hashed is among them; its cause says what went wrong.
+ */
+export function tellable(error: unknown): unknown {
+  if (!(error instanceof Error) || !(error.cause instanceof Error)) return error;
+  const cause = tellable(error.cause);
+  if ('params' in error) return cause;
+  return cause === error.cause ? error : Object.create(error, { cause: { value: cause } });
+}
+
 /** What anything that was thrown says, for a log or another error. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+  const told = tellable(error);
+  return told instanceof Error ? told.message : String(told);
 }

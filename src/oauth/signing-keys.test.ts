@@ -4,6 +4,7 @@ import { createLocalJWKSet, decodeProtectedHeader, jwtVerify } from 'jose';
 import { beforeAll, beforeEach, expect, it } from 'vitest';
 import { z } from 'zod';
 import { startPostgres, type TestPostgres } from '../../test/support/postgres.ts';
+import { tellable } from '../core/errors.ts';
 import type { JsonWebKey } from '../core/json-web-key.ts';
 import { openPostgres, type PostgresConnection } from '../store/postgres/database.ts';
 import { createSigningKeyStore } from '../store/postgres/repositories/signing-keys.ts';
@@ -185,7 +186,7 @@ it('stand in no error, not even sealed', async () => {
   const one = await controlPlane();
   const store = createSigningKeyStore(one.connection.database, 'cross-app-access');
   await one.connection.close();
-  const failed = store.replace('v1:before', 'v1:after').catch((error: unknown) => inspect(error));
+  const failed = store.replace('v1:before', 'v1:after').catch((error: unknown) => inspect(tellable(error)));
   expect(await failed).toMatch(/^Error: (?![^]*v1:)/);
 });
 

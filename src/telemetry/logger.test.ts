@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { messageOf } from '../core/errors.ts';
 import { createLogger } from './logger.ts';
 
 function linesOf(write: (logger: ReturnType<typeof createLogger>) => void): Record<string, unknown>[] {
@@ -21,6 +22,28 @@ describe('createLogger', () => {
 
   it('says nothing below its level', () => {
     expect(linesOf((logger) => logger.debug('detail'))).toEqual([]);
+  });
+
+  it('says of a failed query what went wrong, and never its parameters', () => {
+    const sealed = 'v1.sealed-do-not-show';
+    const query = Object.assign(
+      new Error(`Failed query: insert into kept values ($1)\nparams: ${sealed}`, {
+        cause: new Error('connection terminated'),
+      }),
+      { params: [sealed] },
+    );
+    const lines = linesOf((logger) => {
+      logger.error({ error: query }, 'one');
+      logger.error({ error: new Error('not kept', { cause: query }) }, 'two');
+      logger.error({ error: new Error('plain') }, 'three');
+      logger.error({ error: 'a text' }, 'four');
+    });
+    expect(JSON.stringify(lines)).not.toContain(sealed);
+    expect(lines[0]?.['error']).toMatchObject({ message: 'connection terminated' });
+    expect(lines[1]?.['error']).toMatchObject({ message: expect.stringMatching(/^not kept.*terminated/) });
+    expect(lines[2]?.['error']).toMatchObject({ message: 'plain' });
+    expect(lines[3]?.['error']).toBe('a text');
+    expect(messageOf(query)).toBe('connection terminated');
   });
 
   it('redacts credentials at every depth that our lines have', () => {

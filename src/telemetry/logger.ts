@@ -1,5 +1,6 @@
 import { pino, type DestinationStream, type Logger } from 'pino';
 import type { LOG_LEVELS } from '../config/env.ts';
+import { tellable } from '../core/errors.ts';
 
 export type { Logger } from 'pino';
 
@@ -23,6 +24,11 @@ function redactedPaths(): string[] {
   return SECRET_FIELDS.flatMap((field) => ['', '*', '*.*'].map((prefix) => `${prefix}["${field}"]`));
 }
 
+function serializedError(error: unknown): unknown {
+  const told = tellable(error);
+  return told instanceof Error ? pino.stdSerializers.err(told) : told;
+}
+
 /**
  * The one logger: JSON lines with `time`, `level`, `component` and `message`, credentials redacted by name.
  *
@@ -39,7 +45,7 @@ export function createLogger(
     level,
     base: { component },
     messageKey: 'message',
-    serializers: { error: pino.stdSerializers.err },
+    serializers: { error: serializedError },
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
     redact: { paths: redactedPaths(), censor: '[redacted]' },

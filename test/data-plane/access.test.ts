@@ -247,6 +247,7 @@ describe.each([
     socket.write(
       'POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer slow.token.x\r\ncontent-length: 9\r\n\r\nhalf',
     );
+    await plane.idle();
     await eventually(async () => ((await plane.loads())[0]?.open === 0 ? undefined : true));
     socket.destroy();
     // By then the token is there.

@@ -471,6 +471,8 @@ describe.each([
 
   test('what is admitted when its client has left is settled at once', async () => {
     await eventually(async () => {
+      // What is open below is to be this request's alone.
+      await plane.idle();
       plane.forget();
       service.reset();
       const outgoing = request(`${plane.url}/backends/plain/x`, {

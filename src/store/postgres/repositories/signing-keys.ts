@@ -1,27 +1,10 @@
-import { and, DrizzleQueryError, eq } from 'drizzle-orm';
+import { and, eq } from 'drizzle-orm';
 import type { SigningKeyStore } from '../../../core/identity-store.ts';
 import type { Database } from '../database.ts';
 import { signingKeys } from '../schema/index.ts';
 
 /** @param name what the keys are for */
 export function createSigningKeyStore(database: Database, name: string): SigningKeyStore {
-  const replace = async (before: string | undefined, sealed: string): Promise<boolean> => {
-    const updatedAt = new Date();
-    const written =
-      before === undefined
-        ? await database
-            .insert(signingKeys)
-            .values({ name, sealed, updatedAt })
-            .onConflictDoNothing()
-            .returning({ name: signingKeys.name })
-        : await database
-            .update(signingKeys)
-            .set({ sealed, updatedAt })
-            .where(and(eq(signingKeys.name, name), eq(signingKeys.sealed, before)))
-            .returning({ name: signingKeys.name });
-    return written.length > 0;
-  };
-
   return {
     async read() {
       const [row] = await database.select().from(signingKeys).where(eq(signingKeys.name, name));
@@ -29,12 +12,20 @@ export function createSigningKeyStore(database: Database, name: string): Signing
     },
 
     async replace(before, sealed) {
-      try {
-        return await replace(before, sealed);
-      } catch (error) {
-        // What drizzle says of a failed query names its parameters: sealed keys need not stand in a log.
-        throw error instanceof DrizzleQueryError ? error.cause : error;
-      }
+      const updatedAt = new Date();
+      const written =
+        before === undefined
+          ? await database
+              .insert(signingKeys)
+              .values({ name, sealed, updatedAt })
+              .onConflictDoNothing()
+              .returning({ name: signingKeys.name })
+          : await database
+              .update(signingKeys)
+              .set({ sealed, updatedAt })
+              .where(and(eq(signingKeys.name, name), eq(signingKeys.sealed, before)))
+              .returning({ name: signingKeys.name });
+      return written.length > 0;
     },
   };
 }
