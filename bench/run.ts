@@ -1,14 +1,10 @@
 /**
  * `npm run bench`: plain Envoy, the floor of the design and Limen in one run on one machine, in interleaved
  * rounds, medians with their spread, as ratios. A difference within the spread is no finding.
- *
- *   node bench/run.ts --conversion [--rounds 7] [--json FILE]
- *   node bench/run.ts --scale [--rounds 7] [--changes 20] [--restarts 5]
- *   node bench/run.ts [--rounds 7] [--seconds 3] [--warmup 2] [--workers 1] [--pace-ms 2] [--only WORKLOAD]… [--json FILE]
  */
 import { writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
-import { parseArgs } from 'node:util';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { benchConversion } from './conversion.ts';
 import { limen } from './limen.ts';
 import { measure, type Variant, type Workload } from './measure.ts';
@@ -23,58 +19,91 @@ const WORKLOADS: readonly Workload[] = [
   { name: 'stream of 512', path: '/v1/chat/completions', connections: 16, promptBytes: 32, chunks: 512 },
 ];
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '7' },
-    seconds: { type: 'string', default: '3' },
-    warmup: { type: 'string', default: '2' },
-    workers: { type: 'string', default: '1' },
-    'pace-ms': { type: 'string', default: '2' },
-    only: { type: 'string', multiple: true, default: [] },
-    json: { type: 'string' },
-    conversion: { type: 'boolean', default: false },
-    scale: { type: 'boolean', default: false },
-    changes: { type: 'string', default: '20' },
-    restarts: { type: 'string', default: '5' },
-  },
-});
+const values = new Command('npm run bench --')
+  .description(
+    'Times plain Envoy, an empty external processor and Limen in one run, as ratios of CPU a request.',
+  )
+  .option('--rounds <number>', 'rounds of all variants in turns', positive, 7)
+  .option('--seconds <number>', 'length of each measurement', positive, 3)
+  .option('--warmup <number>', 'seconds before the first one of a variant', positive, 2)
+  .option('--workers <number>', 'threads of Envoy, and workers of Limen', positive, 1)
+  .option('--pace-ms <number>', 'between two chunks of a stream; 0: as fast as it goes', notNegative, 2)
+  .addOption(
+    new Option('--only <workload...>', 'only these workloads')
+      .choices(WORKLOADS.map(({ name }) => name))
+      .default([]),
+  )
+  .option('--json <file>', 'writes everything that was measured there as well')
+  .option('--conversion', 'times the converters alone, without Envoy', false)
+  .option('--scale', 'times 15,000 users, 50,000 keys and 2,000 rules instead', false)
+  .option('--changes <number>', 'with --scale: changes of which the time to force is taken', positive, 20)
+  .option('--restarts <number>', 'with --scale: starts of a worker', positive, 5)
+  .addHelpText(
+    'after',
+    `
+Examples:
+  npm run bench                                          all of it, some 20 minutes
+  npm run bench -- --rounds 3 --only small "16 KB"       two workloads, a first impression
+  npm run bench -- --scale
+  npm run bench -- --conversion --json conversion.json`,
+  )
+  .parse()
+  .opts<{
+    readonly rounds: number;
+    readonly seconds: number;
+    readonly warmup: number;
+    readonly workers: number;
+    readonly paceMs: number;
+    readonly only: readonly string[];
+    readonly json?: string;
+    readonly conversion: boolean;
+    readonly scale: boolean;
+    readonly changes: number;
+    readonly restarts: number;
+  }>();
+
+function notNegative(text: string): number {
+  const value = Number(text);
+  if (!Number.isFinite(value) || value < 0) throw new InvalidArgumentError('It must be a number.');
+  return value;
+}
+
+function positive(text: string): number {
+  const value = notNegative(text);
+  if (value === 0) throw new InvalidArgumentError('It must be above 0.');
+  return value;
+}
 
 if (values.conversion) {
-  process.stdout.write(`${machineName()}\n\n${benchConversion(Number(values.rounds), values.json)}`);
+  process.stdout.write(`${machineName()}\n\n${benchConversion(values.rounds, values.json)}`);
   process.exit(0);
 }
 
 if (values.scale) {
   const report = await benchScale({
-    rounds: Number(values.rounds),
-    secondsPerSample: Number(values.seconds),
-    warmupSeconds: Number(values.warmup),
-    changes: Number(values.changes),
-    restarts: Number(values.restarts),
+    rounds: values.rounds,
+    secondsPerSample: values.seconds,
+    warmupSeconds: values.warmup,
+    changes: values.changes,
+    restarts: values.restarts,
     onProgress,
   });
   process.stdout.write(`${machineName()}\n\n${report}`);
   process.exit(0);
 }
 
-const unknown = values.only.filter((name) => WORKLOADS.every((workload) => workload.name !== name));
-if (unknown.length > 0) {
-  throw new Error(
-    `No workload ${unknown.join(', ')}; there are: ${WORKLOADS.map(({ name }) => name).join(', ')}.`,
-  );
-}
 const workloads = WORKLOADS.filter(({ name }) => values.only.length === 0 || values.only.includes(name));
-const upstream = await startSharedUpstream(Number(values['pace-ms']));
+const upstream = await startSharedUpstream(values.paceMs);
 try {
   const variants: readonly Variant[] = [
     plainEnvoy(upstream.port),
-    floor(upstream.port, Number(values.workers)),
-    ...limen(upstream.port, Number(values.workers)),
+    floor(upstream.port, values.workers),
+    ...limen(upstream.port, values.workers),
   ];
   const series = await measure(variants, workloads, {
-    rounds: Number(values.rounds),
-    secondsPerSample: Number(values.seconds),
-    warmupSeconds: Number(values.warmup),
+    rounds: values.rounds,
+    secondsPerSample: values.seconds,
+    warmupSeconds: values.warmup,
     onProgress,
   });
   const summary = summarize(series);

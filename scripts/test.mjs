@@ -1,11 +1,4 @@
-/**
- * `npm test`: everything that has to hold, in the order in which a failure is cheapest to understand.
- *
- *   npm test                         all of it
- *   npm test -- --only unit          one part, or several: --only types,unit
- *   npm test -- --from generated     from this part on
- *   npm test -- --only unit src/up   the rest goes to the test runner as a filter
- */
+/** `npm test`: everything that has to hold, in the order in which a failure is cheapest to understand. */
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { parseArgs, stripVTControlCharacters } from 'node:util';
@@ -202,11 +195,43 @@ function choose(only, from) {
 /** A suite that has no test file yet has nothing to run. @param {string} name */
 const hasTests = (name) => !suites.includes(name) || name === 'unit' || existsSync(join(root, 'test', name));
 
-async function main() {
-  const { values, positionals } = parseArgs({
-    options: { only: { type: 'string' }, from: { type: 'string' } },
-    allowPositionals: true,
+const HELP = `Usage: npm test -- [options] [filter ...]
+
+Runs every check and test, in the order in which a failure is cheapest to understand.
+
+Options:
+  --only PART,...  these parts alone
+  --from PART      this part and those after it
+  --help           shows this
+
+Parts: ${parts.map(([name]) => name).join(', ')}.
+
+Examples:
+  npm test
+  npm test -- --only types,lint
+  npm test -- --only unit src/up      the rest goes to the test runner as a filter
+  npm test -- --from generated
+`;
+
+function readArguments() {
+  const options = /** @type {const} */ ({
+    only: { type: 'string' },
+    from: { type: 'string' },
+    help: { type: 'boolean' },
   });
+  try {
+    return parseArgs({ options, allowPositionals: true });
+  } catch (error) {
+    throw new SetupError(error instanceof Error ? error.message : String(error), 'See npm test -- --help.');
+  }
+}
+
+async function main() {
+  const { values, positionals } = readArguments();
+  if (values.help) {
+    process.stdout.write(HELP);
+    return;
+  }
   const chosen = choose(values.only, values.from).filter(([name]) => hasTests(name));
   const { node } = await prepare();
   const started = Date.now();

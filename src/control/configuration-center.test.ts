@@ -213,6 +213,40 @@ describe('ConfigurationCenter', () => {
       await center.close();
     });
 
+    it('keeps who was in it from default roles, and those that it gave among them', async () => {
+      const { store } = memory();
+      const { center, published } = setUp({ teams: store });
+      await center.start(fileOf(PROVIDER + team('[]').replace('models: [m]', 'roles: [viewer]')), nobody);
+      await center.onFile(fileOf(PROVIDER));
+      expect(published.at(-1)?.snapshot.formerTeams).toEqual({
+        red: { name: 'red', members: [], groups: [], defaultRoles: ['viewer'] },
+      });
+      await center.close();
+    });
+
+    it('lets nothing come into force where nobody knows whether there was one', async () => {
+      const { state, store } = memory();
+      state.known.set('red', { name: 'red', members: ['ada'], groups: [], models: ['m'] });
+      state.isAway = true;
+      const { center, published } = setUp({ teams: store });
+      await expect(center.start(fileOf(PROVIDER), nobody)).rejects.toThrow('away');
+      expect(published).toEqual([]);
+      state.isAway = false;
+      await center.onFile(fileOf(PROVIDER));
+      expect(published.at(-1)?.snapshot.formerTeams).toMatchObject({ red: { members: ['ada'] } });
+      await center.close();
+    });
+
+    it('is missed where the database can be read and not written', async () => {
+      const { state, store } = memory();
+      state.known.set('red', { name: 'red', members: ['ada'], groups: [], models: ['m'] });
+      const readOnly = { ...store, remember: () => Promise.reject(new Error('read-only')) };
+      const { center, published } = setUp({ teams: readOnly });
+      await center.start(fileOf(PROVIDER + team('[eve]').replace('red', 'blue')), nobody);
+      expect(published.at(-1)?.snapshot.formerTeams).toMatchObject({ red: { members: ['ada'] } });
+      await center.close();
+    });
+
     it('is missed while the database is away', async () => {
       const { state, store } = memory();
       const { center, published } = setUp({ teams: store });

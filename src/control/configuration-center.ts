@@ -63,6 +63,7 @@ function teamsOf(resources: readonly SourcedResource[]): readonly KnownTeam[] {
             members: spec.members,
             groups: spec.groups,
             models: spec.models,
+            defaultRoles: spec.roles.length > 0 ? spec.roles : undefined,
           },
         ]
       : [],
@@ -92,7 +93,8 @@ export class ConfigurationCenter {
   #merged: readonly SourcedResource[] = [];
   #mergeIssues: readonly ConfigIssue[] = [];
   #mergeWarnings: readonly ConfigIssue[] = [];
-  #knownTeams: readonly KnownTeam[] = [];
+  /** Undefined until they were read. */
+  #knownTeams: readonly KnownTeam[] | undefined;
   #built: BuiltSnapshot | undefined;
   #certificate: ListenerCertificate | undefined;
   #certificateWarning: ConfigIssue | undefined;
@@ -282,17 +284,24 @@ export class ConfigurationCenter {
   /** Before they come into force: one that vanishes must be missed, also by a control plane that starts later. */
   async #rememberTeams(declared: readonly KnownTeam[]): Promise<void> {
     const { teams, logger } = this.#options;
-    const merged = (known: readonly KnownTeam[]): readonly KnownTeam[] => [
-      ...new Map([...known, ...declared].map((team) => [team.name, team])).values(),
-    ];
+    const known = await this.#readKnownTeams();
+    this.#knownTeams = [...new Map([...known, ...declared].map((team) => [team.name, team])).values()];
+    const texts = new Map(known.map((team) => [team.name, JSON.stringify(team)]));
     try {
-      const known = await teams.list();
-      const texts = new Map(known.map((team) => [team.name, JSON.stringify(team)]));
       await teams.remember(declared.filter((team) => texts.get(team.name) !== JSON.stringify(team)));
-      this.#knownTeams = merged(known);
     } catch (error) {
       logger.warn({ error }, 'the teams in force cannot be kept at the moment');
-      this.#knownTeams = merged(this.#knownTeams);
+    }
+  }
+
+  /** @throws what the store throws where they were never read: without what they bound nothing comes into force */
+  async #readKnownTeams(): Promise<readonly KnownTeam[]> {
+    try {
+      return await this.#options.teams.list();
+    } catch (error) {
+      if (this.#knownTeams === undefined) throw error;
+      this.#options.logger.warn({ error }, 'the teams that were in force cannot be read at the moment');
+      return this.#knownTeams;
     }
   }
 

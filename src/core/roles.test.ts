@@ -113,6 +113,24 @@ describe('a membership', () => {
     expect(boundsOfTeam(later, '__proto__')).toBeUndefined();
   });
 
+  it('has no default role that a former team had put others in place of', () => {
+    const later = (defaultRoles?: string[]) => ({
+      ...snapshot,
+      formerTeams: { former: { name: 'former', members: ['eve'], groups: [], defaultRoles } },
+    });
+    const rolesOf = (defaultRoles: string[] | undefined, roles: string[] = [], team?: string) =>
+      membershipOf(later(defaultRoles), {
+        ...{ user: team === undefined ? 'eve' : 'bob', record: undefined, groups: [], team, roles },
+        rolesByDefault: ['developer', 'viewer'],
+      }).roles;
+    expect(rolesOf(['small'])).toEqual([]);
+    expect(rolesOf(['small'], [], 'former')).toEqual([]);
+    expect(rolesOf(['small', 'viewer'])).toEqual(['viewer']);
+    expect(rolesOf(['small'], ['admin'])).toEqual(['admin']);
+    expect(rolesOf(undefined)).toEqual(['developer', 'viewer']);
+    expect(rolesOf(['small'], [], 'another')).toEqual(['developer', 'viewer']);
+  });
+
   it('has no role of a team that is only named like one', () => {
     expect(of('eve', { team: '__proto__' }).roles).toEqual(['developer']);
   });

@@ -80,6 +80,17 @@ export function boundsOfTeam(snapshot: Snapshot, name: string): KnownTeam | unde
   return teamOf(snapshot, name) ?? (Object.hasOwn(formerTeams, name) ? formerTeams[name] : undefined);
 }
 
+/** Whether somebody is in their team only by the list of one that is in force no longer: what a team opens, that does not. */
+export function isFormerMember(
+  snapshot: Snapshot,
+  {
+    team,
+    ...listed
+  }: { readonly user: string; readonly groups: readonly string[]; readonly team?: string | undefined },
+): boolean {
+  return team !== undefined && teamListing(membershipsOf(snapshot).ofFormerTeams, listed) === team;
+}
+
 /** Whether somebody is in a team: by name, by a group, or by their own record. */
 export function isMember(
   snapshot: Snapshot,
@@ -233,9 +244,11 @@ export function membershipOf(snapshot: Snapshot, member: Member): Membership {
     ...groups.flatMap((group) => index.rolesOfGroup.get(group) ?? []),
     ...(declared?.roles ?? []),
   ];
+  // What a team gave in place of these may have been less: who was in it must not get more when it vanishes.
+  const byDefault = member.rolesByDefault.filter((role) => bounds?.defaultRoles?.includes(role) ?? true);
   return {
     team,
     tenant: member.tenant ?? record?.tenant ?? bounds?.tenant,
-    roles: [...new Set(roles.length > 0 ? roles : member.rolesByDefault)].sort(byCodeUnit),
+    roles: [...new Set(roles.length > 0 ? roles : byDefault)].sort(byCodeUnit),
   };
 }

@@ -25,7 +25,7 @@ export interface Snapshot {
   readonly roles: Readonly<Record<string, SnapshotRole>>;
   /** By team name. */
   readonly teams: Readonly<Record<string, SnapshotTeam>>;
-  /** By name: teams that are in force no longer and that nobody has given up. Who is in one is refused. */
+  /** By name: teams that are in force no longer and that nobody has given up. */
   readonly formerTeams?: Readonly<Record<string, KnownTeam>> | undefined;
   /** By name of the IdentityProvider. */
   readonly identityProviders: Readonly<Record<string, SnapshotIdentityProvider>>;
@@ -64,7 +64,10 @@ export interface SnapshotTeam {
 }
 
 /** Of a team that was in force, what goes on when it vanishes: whom it bounds, and how. What it gave ends. */
-export type KnownTeam = Omit<SnapshotTeam, 'managers' | 'roles'>;
+export interface KnownTeam extends Omit<SnapshotTeam, 'managers' | 'roles'> {
+  /** Of those whom its roles kept from the default ones, which of these count for them now; absent: all. */
+  readonly defaultRoles?: readonly string[] | undefined;
+}
 
 /**
  * Who may use a thing, beyond what roles allow. Every member that is there must be met: one of the roles, groups, teams,

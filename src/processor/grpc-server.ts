@@ -175,7 +175,12 @@ export class GrpcCall {
     };
     // The client has reset it; while nothing is read, Node closes it only later.
     stream.on('aborted', onClose);
-    stream.on('close', onClose);
+    stream.on('close', () => {
+      onClose();
+      // Node's session keeps streams that are over reachable for a while (the tables that its Map has outgrown): without
+      // this, all that a request was made of lived until the next collection of old objects, and caused most of these.
+      stream.removeAllListeners();
+    });
   }
 
   async #pauseFor(pending: Promise<void>, readOn: () => void): Promise<void> {

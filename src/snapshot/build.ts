@@ -93,8 +93,9 @@ export function buildSnapshot(
 }
 
 /** One without a list of its own bounds nobody: its name goes on as any name does. */
-function boundsAnybody({ tenant, models, members, groups }: KnownTeam): boolean {
-  return tenant !== undefined || models !== undefined || members.length > 0 || groups.length > 0;
+function boundsAnybody({ tenant, models, defaultRoles, members, groups }: KnownTeam): boolean {
+  const bounds = [tenant, models, defaultRoles];
+  return bounds.some((bound) => bound !== undefined) || members.length > 0 || groups.length > 0;
 }
 
 function ofKind<Kind extends Resource['kind']>(

@@ -104,6 +104,18 @@ describe('the use of a model', () => {
     expect(mayUseModel(later, principal({ team: 'a free label' }), modelOf('gpt-4o-mini'))).toBe(true);
   });
 
+  it('is not given by the list of a team that vanished', () => {
+    const red = { name: 'red', members: ['ann'], groups: ['staff'], models: ['*'] };
+    const later = { ...snapshot, formerTeams: { red } };
+    const model = modelOf('gpt-4o-mini', { access: { teams: ['red'] } });
+    const mayUse = (user: string, groups: string[], inForce: Snapshot = later) =>
+      mayUseModel(inForce, principal({ user, groups, team: 'red' }), model);
+    const declared = { ...snapshot, teams: { red: { ...red, managers: [], roles: [] } } };
+    expect([mayUse('ann', []), mayUse('bob', ['staff'])]).toEqual([false, false]);
+    expect([mayUse('ann', [], declared), mayUse('bob', ['staff'], declared)]).toEqual([true, true]);
+    expect(mayUse('bob', [])).toBe(true);
+  });
+
   it('is decided anew by each configuration, for the same principal too', () => {
     const ada = principal({ roles: ['mini-only'] });
     const model = modelOf('gpt-4o-mini');

@@ -1,7 +1,7 @@
 import type { Permission, Surface } from '../core/access.ts';
 import { LimenError } from '../core/errors.ts';
 import type { Principal } from '../core/principal.ts';
-import { boundsOfTeam, grants, listHas, roleOf } from '../core/roles.ts';
+import { boundsOfTeam, grants, isFormerMember, listHas, roleOf } from '../core/roles.ts';
 import type { Snapshot, SnapshotAccess, SnapshotModel, SnapshotRole } from '../core/snapshot.ts';
 import { LONGEST_TRACED_NAME, type TraceLine } from '../core/trace.ts';
 
@@ -72,7 +72,7 @@ export function judge(snapshot: Snapshot, principal: Principal, asked: AskedRigh
   if (asked.list === 'models' && !listHas(team?.models, names)) {
     return refused(asked, `team/${principal.team}`, `${what} in the list of your team`);
   }
-  return judgeAccess(principal, asked) ?? { allowed: true, role: role.name };
+  return judgeAccess(snapshot, principal, asked) ?? { allowed: true, role: role.name };
 }
 
 interface KnownRoles {
@@ -131,10 +131,11 @@ function named(names: readonly string[], separator: string): string {
 }
 
 /** What a thing asks for itself; undefined where all of it is met. */
-function judgeAccess(principal: Principal, asked: AskedRight): Refusal | undefined {
+function judgeAccess(snapshot: Snapshot, principal: Principal, asked: AskedRight): Refusal | undefined {
   const { access } = asked;
   if (access === undefined) return undefined;
-  const { team, tenant } = principal;
+  const { tenant } = principal;
+  const team = access.teams === undefined || isFormerMember(snapshot, principal) ? undefined : principal.team;
   const lists = [
     ['roles', access.roles, principal.roles, 'the role'],
     ['groups', access.groups, principal.groups, 'the group'],

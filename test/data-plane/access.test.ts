@@ -243,11 +243,12 @@ describe.each([
   });
 
   test('a client that leaves while its token is waited for leaves nothing behind', async () => {
+    // What is open below is to be this request's alone.
+    await plane.idle();
     const socket = connect(plane.port, '127.0.0.1');
     socket.write(
       'POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer slow.token.x\r\ncontent-length: 9\r\n\r\nhalf',
     );
-    await plane.idle();
     await eventually(async () => ((await plane.loads())[0]?.open === 0 ? undefined : true));
     socket.destroy();
     // By then the token is there.

@@ -107,7 +107,13 @@ export async function promoteClient(
     changes.push(...(await enableConnections(management, clientId, goal)));
     if (!steps.isGranted) changes.push(await makeGrant(management, clientId, goal, grant));
   }
-  return { changes, name: client.name.replace(/[^\p{L}\p{N}\p{P}\p{S} ]/gu, '').slice(0, LONGEST_NAME) };
+  return { changes, name: shownName(client.name) };
+}
+
+/** Cut between characters: half of one is no text that a database takes. */
+function shownName(name: string): string {
+  const shown = name.replace(/[^\p{L}\p{N}\p{P}\p{S} ]/gu, '');
+  return Array.from(shown).slice(0, LONGEST_NAME).join('');
 }
 
 function refusalOf(

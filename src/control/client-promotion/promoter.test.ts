@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import {
   AUTH0_ACCOUNT,
   AUTH0_AUDIENCE,
@@ -137,6 +137,13 @@ describe('a client that registered itself', () => {
     const [done] = await ended(1);
     expect(done).toMatchObject({ name: `[31mevil${'x'.repeat(92)}` });
   });
+
+  it('has a name that is a text also where it is cut', async () => {
+    auth0.register('new', { name: `${'x'.repeat(99)}\u{1F600}yz` });
+    deliver('new');
+    const [done] = await ended(1);
+    expect(done).toMatchObject({ name: `${'x'.repeat(99)}\u{1F600}` });
+  });
 });
 
 describe('a client that is left as it is', () => {
@@ -177,10 +184,17 @@ describe('a client that is left as it is', () => {
     await eventually(() => Promise.resolve(outcomes.length > 0 || undefined));
     settings = undefined;
     auth0.isAway = false;
-    await eventually(() => Promise.resolve(promoter.statusOf('corp').waiting === 0 || undefined));
+    await eventually(() => Promise.resolve(outcomes.some(isNotReady) || undefined));
+    clockOffset = HOUR_MS + 1;
+    expect(await ended(1)).toMatchObject([{ client: 'new', outcome: 'failed' }]);
+    expect(promoter.statusOf('corp')).toMatchObject({ waiting: 0, failed: 1 });
     expect(auth0.changes).toEqual([]);
   });
 });
+
+function isNotReady(outcome: PromotionOutcome): boolean {
+  return outcome.outcome === 'retried' && outcome.problem.includes('a secret for it is missing');
+}
 
 describe('a tenant that cannot be asked', () => {
   it('is asked again when its limit begins anew, and not before', async () => {
@@ -255,6 +269,30 @@ describe('a tenant that cannot be asked', () => {
     clockOffset = HOUR_MS + 1;
     expect(await ended(1)).toMatchObject([{ client: 'new', outcome: 'failed' }]);
     expect(promoter.statusOf('corp')).toMatchObject({ waiting: 0, failed: 1 });
+  });
+
+  it('is not forgotten for while a secret for it is missing', async () => {
+    auth0.register('new');
+    const before = settings;
+    deliver('new');
+    settings = undefined;
+    deliver('another');
+    await eventually(() => Promise.resolve(outcomes.some(isNotReady) || undefined));
+    settings = before;
+    auth0.register('another');
+    expect(await ended(2)).toMatchObject([{ outcome: 'promoted' }, { outcome: 'promoted' }]);
+  });
+
+  it('is asked for an hour for each of many', async () => {
+    const call = /^GET \/api\/v2\/clients/;
+    auth0.instead.push({ call, answer: [429] }, { call, answer: [429] });
+    deliver('a', 'b', 'c');
+    await eventually(() => Promise.resolve(outcomes.length > 0 || undefined));
+    clockOffset = HOUR_MS + 1;
+    deliver('later');
+    expect((await ended(3)).map(({ outcome }) => outcome)).toEqual(['failed', 'failed', 'failed']);
+    expect(auth0.calls.filter((one) => call.test(one))).toHaveLength(2);
+    expect(promoter.statusOf('corp')).toMatchObject({ waiting: 1, failed: 3 });
   });
 
   it.each([
@@ -338,6 +376,28 @@ describe('a delivery', () => {
     expect(deliver('one-more')).toBe('no room');
     await eventually(() => Promise.resolve(outcomes.length > 0 || undefined));
     expect(promoter.statusOf('corp').waiting).toBe(1000);
+  });
+
+  it('of more clients than may wait is refused, since it would never find room', () => {
+    const ids = Array.from({ length: 1001 }, (_, index) => `c${index}`);
+    expect(deliver(...ids)).toBe('too many');
+    expect(promoter.statusOf('corp').waiting).toBe(0);
+  });
+
+  it('keeps no control plane from ending, however slow a tenant is', async () => {
+    vi.useFakeTimers();
+    const slow = new ClientPromoter({
+      settings: () => settings,
+      fetch: () => new Promise(() => {}),
+      onOutcome: (outcome) => void outcomes.push(outcome),
+      onError: (error) => void errors.push(error),
+      now: Date.now,
+    });
+    slow.take('corp', JSON.stringify([registrationLog('new')]));
+    const closed = slow.close();
+    await vi.advanceTimersByTimeAsync(3000);
+    vi.useRealTimers();
+    await expect(closed).resolves.toBeUndefined();
   });
 
   it('is done before the control plane ends, as far as it can be', async () => {

@@ -1,4 +1,5 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { PromotionSecrets } from '../../config/secrets.ts';
 import type { GuardedFetch } from '../guarded-fetch.ts';
 import { readDeliveredLog } from './auth0-logs.ts';
@@ -58,6 +59,14 @@ const LONGEST_RETRY_MS = 60_000;
 const PATIENCE_MS = 3_600_000;
 const CLOSE_WITHIN_MS = 3000;
 
+/** A secret may be on its way; what waits was taken, and is not to be forgotten in silence. */
+const NOT_READY = new ManagementProblem(
+  'its clients are promoted no longer, or a secret for it is missing.',
+  {
+    isForAll: true,
+  },
+);
+
 interface Waiting {
   readonly since: number;
   failures: number;
@@ -106,7 +115,8 @@ export class ClientPromoter {
   take(provider: string, text: string): Delivery {
     const log = readDeliveredLog(text);
     if (log === undefined) return 'unreadable';
-    if (log === 'too many') return log;
+    // More than this would find no room, however often they are sent.
+    if (log === 'too many' || log.clients.length > MOST_WAITING) return 'too many';
     const line = this.#lineOf(provider);
     const added = log.clients.filter((client) => !line.waiting.has(client));
     if (line.waiting.size + added.length > MOST_WAITING) return 'no room';
@@ -129,7 +139,9 @@ export class ClientPromoter {
   async close(): Promise<void> {
     this.#closesAt = this.#options.now() + CLOSE_WITHIN_MS;
     for (const { timer } of this.#lines.values()) clearTimeout(timer);
-    await Promise.all([...this.#lines.values()].flatMap(({ work }) => work ?? []));
+    const work = Promise.all([...this.#lines.values()].flatMap((line) => line.work ?? []));
+    // What is under way asks a tenant again and again, which may be slow: it is not waited for.
+    await Promise.race([work, sleep(CLOSE_WITHIN_MS, undefined, { ref: false })]);
   }
 
   #lineOf(provider: string): Line {
@@ -167,12 +179,8 @@ export class ClientPromoter {
       const due = [...line.waiting].find(([, { nextAt }]) => nextAt <= now);
       if (due === undefined || line.notBefore > now || now > (this.#closesAt ?? Infinity)) return;
       const settings = this.#options.settings(provider);
-      // Nobody is promoted there any more; what waits would have been told of under other rules.
-      if (settings === undefined) {
-        line.waiting.clear();
-        return;
-      }
-      await this.#try(provider, line, due, settings);
+      if (settings === undefined) this.#failed(provider, line, ...due, NOT_READY);
+      else await this.#try(provider, line, due, settings);
     }
   }
 
@@ -236,12 +244,15 @@ export class ClientPromoter {
     if (known?.waitMs !== undefined) line.notBefore = now() + known.waitMs;
     else if (known?.isForAll === true) line.notBefore = now() + this.#backoff(line);
     else entry.nextAt = now() + this.#backoff(entry);
-    const isOver = now() - entry.since > PATIENCE_MS;
-    if (isOver) {
-      line.waiting.delete(client);
+    // What goes wrong for all ends for all whose time is over: not for one with each try.
+    const tried = known?.isForAll === true ? [...line.waiting] : [[client, entry] as const];
+    const over = tried.filter(([, { since }]) => now() - since > PATIENCE_MS).map(([name]) => name);
+    for (const name of over) {
+      line.waiting.delete(name);
       line.counts.failed += 1;
+      onOutcome({ provider, client: name, outcome: 'failed', problem });
     }
-    onOutcome({ provider, client, outcome: isOver ? 'failed' : 'retried', problem });
+    if (!over.includes(client)) onOutcome({ provider, client, outcome: 'retried', problem });
   }
 
   #backoff(failing: { failures: number }): number {

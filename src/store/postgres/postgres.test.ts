@@ -134,7 +134,7 @@ describe('known teams', () => {
     const store = createResourceStore(connection.database);
     const team = (name: string, ...members: string[]) => ({
       ...{ name, members, groups: ['staff'] },
-      ...(name === 'red' ? { tenant: 'acme', models: ['gpt-*'] } : {}),
+      ...(name === 'red' ? { tenant: 'acme', models: ['gpt-*'], defaultRoles: ['viewer'] } : {}),
     });
     await teams.remember([]);
     expect(await teams.list()).toEqual([]);
@@ -147,7 +147,9 @@ describe('known teams', () => {
     await store.change([{ action: 'delete', kind: 'Team', name: 'red' }], 'ada', 1);
     expect(await teams.list()).toEqual([team('blue')]);
     await connection.database.execute(sql`update known_teams set team = '{"members": 5}'`);
-    expect(await teams.list()).toEqual([{ name: 'blue', members: [], groups: [], models: [] }]);
+    expect(await teams.list()).toEqual([
+      { name: 'blue', members: [], groups: [], models: [], defaultRoles: [] },
+    ]);
   });
 });
 

@@ -10,9 +10,10 @@ const teamSchema = z.object({
   members: names,
   groups: names,
   models: names.optional(),
+  defaultRoles: names.optional(),
 });
 /** Of one that cannot be read: nobody knows what it withheld. */
-const WITHHOLDS_ALL: z.infer<typeof teamSchema> = { members: [], groups: [], models: [] };
+const WITHHOLDS_ALL: z.infer<typeof teamSchema> = { members: [], groups: [], models: [], defaultRoles: [] };
 
 export function createKnownTeamStore(database: Database): KnownTeamStore {
   return {
