@@ -89,6 +89,9 @@ function failure(title, message) {
   return [title, ...lines.slice(0, FAILURE_LINES).map((line) => `    ${line}`)].join('\n');
 }
 
+/** Errors outside of any test: vitest names them in this report alone, as a suite of this name. */
+const OUTSIDE = 'vitest unhandled errors';
+
 /** More files than this do not fail because the machine was busy. */
 const MOST_REPEATED_FILES = 3;
 
@@ -96,18 +99,24 @@ const MOST_REPEATED_FILES = 3;
  * One run of a project of vitest. Undefined where it wrote no report.
  *
  * @param {Context} context @param {string} project @param {readonly string[]} filters
- * @returns {Promise<{ ok: boolean, results: TestFile[] } | undefined>}
+ * @returns {Promise<{ ok: boolean, hasOutside: boolean, results: TestFile[] } | undefined>}
  */
 async function runVitest({ node }, project, filters) {
   const report = join(root, '.tools/test', `${project}.json`);
+  const outside = join(root, '.tools/test', `${project}.xml`);
   mkdirSync(join(root, '.tools/test'), { recursive: true });
-  rmSync(report, { force: true });
+  for (const file of [report, outside]) rmSync(file, { force: true });
   const env = project === 'clients' ? { PYTHONPATH: await ensurePythonClients(root) } : {};
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-  const args = ['run', '--project', project, ...reporters, ...filters];
+  const reporters = ['default', 'json', 'junit'].map((name) => `--reporter=${name}`);
+  const files = [`--outputFile.json=${report}`, `--outputFile.junit=${outside}`];
+  const args = ['run', '--project', project, ...reporters, ...files, ...filters];
   const { code } = await runTool(node, 'vitest', args, { env });
   if (!existsSync(report)) return undefined;
-  return { ok: code === 0, results: JSON.parse(readFileSync(report, 'utf8')).testResults };
+  return {
+    ok: code === 0,
+    hasOutside: existsSync(outside) && readFileSync(outside, 'utf8').includes(`name="${OUTSIDE}"`),
+    results: JSON.parse(readFileSync(report, 'utf8')).testResults,
+  };
 }
 
 /**
@@ -123,7 +132,8 @@ function suite(project, { repeats = false } = {}) {
     const first = await runVitest(context, project, filters);
     if (!first) return { ok: false, why: 'the test runner wrote no report' };
     const files = first.results.filter(({ status }) => status === 'failed').map(({ name }) => name);
-    const again = repeats && files.length > 0 && files.length <= MOST_REPEATED_FILES;
+    // Of an error outside nobody knows which file it belongs to.
+    const again = repeats && !first.hasOutside && files.length > 0 && files.length <= MOST_REPEATED_FILES;
     if (!again) return judged(first, filters);
     process.stdout.write(
       `\n== Once more, by themselves: ${files.map((file) => relative(root, file)).join(', ')}\n`,

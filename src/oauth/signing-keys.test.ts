@@ -34,6 +34,8 @@ interface ControlPlane {
   readonly connection: PostgresConnection;
   readonly keys: SigningKeys;
   published: readonly JsonWebKey[];
+  /** What telling its workers waits for. */
+  told: Promise<void>;
 }
 
 async function controlPlane(itsVault: Vault = vault): Promise<ControlPlane> {
@@ -41,12 +43,13 @@ async function controlPlane(itsVault: Vault = vault): Promise<ControlPlane> {
   const own: ControlPlane = {
     connection,
     published: [],
+    told: Promise.resolve(),
     keys: new SigningKeys({
       store: createSigningKeyStore(connection.database, 'cross-app-access'),
       vault: itsVault,
       publish: (keys) => {
         own.published = keys;
-        return Promise.resolve();
+        return own.told;
       },
       now: () => time,
     }),
@@ -168,6 +171,23 @@ it('go on with the old one where nobody renewed it for months', async () => {
     time += AHEAD_MS;
     expect(await signedBy(second)).toBe(kids(second)[0]);
   });
+});
+
+it('sign with none that the workers have not been told of', async () => {
+  const one = await controlPlane();
+  const telling = Promise.withResolvers<void>();
+  one.told = telling.promise;
+  const refreshed = one.keys.refresh();
+  await expect.poll(() => kids(one)).toHaveLength(1);
+  await expect(one.keys.sign({})).rejects.toThrow('no key to sign with');
+  expect(one.keys.publicKeys).toEqual([]);
+  telling.reject(new Error('no worker answers'));
+  await expect(refreshed).rejects.toThrow('no worker answers');
+  await expect(one.keys.sign({})).rejects.toThrow('no key to sign with');
+  one.told = Promise.resolve();
+  await one.keys.refresh();
+  expect(kids(one)).toEqual([await signedBy(one)]);
+  await one.connection.close();
 });
 
 it('stay, and are published, while the database is away', async () => {

@@ -196,6 +196,8 @@ describe('gRPC server', () => {
     const stream = session.request({ ':method': 'POST', ':path': '/test/Never' });
     stream.write(frame('x'));
     await expect.poll(() => seen).toEqual(['begun']);
+    stream.write(frame('y'));
+    await setTimeout(20);
     stream.close(constants.NGHTTP2_NO_ERROR);
     await expect.poll(() => seen).toEqual(['begun', 'closed']);
     session.destroy();

@@ -74,5 +74,3 @@ export const clientPromotionSchema = z.strictObject({
     .default('regular_web')
     .describe('What clients become; public with PKCE in either case'),
 });
-
-export type ClientPromotion = z.infer<typeof clientPromotionSchema>;
