@@ -73,11 +73,15 @@ export async function eventually<Result>(
   }
 }
 
+/** Characters of its log that are shown of an Envoy that crashed. */
+const LAST_WORDS = 8_000;
+
 /** A real Envoy that a test started. */
 export class RunningEnvoy {
   readonly #child: ChildProcess;
   readonly #adminSocket: string;
   readonly #output: () => string;
+  #stopped = false;
 
   private constructor(child: ChildProcess, adminSocket: string, output: () => string) {
     this.#child = child;
@@ -97,6 +101,10 @@ export class RunningEnvoy {
     let output = '';
     child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString('utf8')));
     const envoy = new RunningEnvoy(child, adminSocket, () => output);
+    child.once('exit', (code, signal) => {
+      if (!envoy.#stopped)
+        process.stderr.write(`Envoy ended by itself (${code ?? signal}): ${output.slice(-LAST_WORDS)}\n`);
+    });
     await eventually(async () => {
       if (child.exitCode !== null) throw new Error(`Envoy stopped: ${output}`);
       return (await envoy.admin('/server_info')).status === 200 ? true : undefined;
@@ -124,6 +132,7 @@ export class RunningEnvoy {
   }
 
   async stop(): Promise<void> {
+    this.#stopped = true;
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const exit = once(this.#child, 'exit');
     this.#child.kill('SIGKILL');
