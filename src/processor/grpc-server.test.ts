@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, constants, type ClientHttp2Session } from 'node:http2';
-import { createConnection } from 'node:net';
+import { createConnection, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -60,6 +60,37 @@ function never(call: GrpcCall): void {
   });
 }
 
+/** Answers the first message with more than a client takes that reads nothing, and waits until it is taken. */
+function flood(call: GrpcCall, ends: boolean): void {
+  call.read({
+    onMessage: async () => {
+      seen.push('begun');
+      const { promise, resolve } = Promise.withResolvers<void>();
+      call.write(Buffer.alloc(1_000_000), () => {
+        seen.push('freed');
+        resolve();
+      });
+      if (ends) call.end();
+      await promise;
+    },
+    onEnd: () => void seen.push('end'),
+    onClose: () => void seen.push('closed'),
+  });
+}
+
+/** Is done with the first message. */
+function first(call: GrpcCall): void {
+  call.read({
+    onMessage: (message) => {
+      seen.push(message.toString());
+      call.end();
+      return undefined;
+    },
+    onEnd: () => void seen.push('end'),
+    onClose: () => void seen.push('closed'),
+  });
+}
+
 function breakOff(call: GrpcCall): void {
   call.read({ onMessage: () => undefined, onEnd: () => undefined, onClose: () => void seen.push('closed') });
   call.write(Buffer.from(call.metadata('x-name')));
@@ -72,7 +103,15 @@ beforeEach(async () => {
   seen = [];
   server = new GrpcServer({
     maxMessageBytes: MAX_BYTES,
-    methods: { '/test/Echo': echo, '/test/Slow': slow, '/test/Never': never, '/test/BreakOff': breakOff },
+    methods: {
+      '/test/Echo': echo,
+      '/test/Slow': slow,
+      '/test/Never': never,
+      '/test/Flood': (one) => flood(one, false),
+      '/test/FloodAndEnd': (one) => flood(one, true),
+      '/test/First': first,
+      '/test/BreakOff': breakOff,
+    },
   });
   await server.listen(socketPath);
 });
@@ -134,6 +173,45 @@ function frame(message: string, compressed = 0, length = message.length): Buffer
   const prefix = Buffer.from([compressed, 0, 0, 0, 0]);
   prefix.writeUInt32BE(length, 1);
   return Buffer.concat([prefix, Buffer.from(message)]);
+}
+
+function http2Frame(type: number, flags: number, stream: number, payload: Buffer): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head[3] = type;
+  head[4] = flags;
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
+}
+
+/** A header that is in no table. */
+function header(name: string, value: string): Buffer {
+  return Buffer.concat([
+    Buffer.from([0, name.length]),
+    Buffer.from(name),
+    Buffer.from([value.length]),
+    Buffer.from(value),
+  ]);
+}
+
+/** Sends one message and resets the call without an error and without an end, as older Envoys do; Node's client can't. */
+async function resetWithoutError(path: string): Promise<Socket> {
+  const headers = [
+    [':method', 'POST'],
+    [':scheme', 'http'],
+    [':path', path],
+    [':authority', 'limen'],
+  ] as const;
+  const socket = createConnection(socketPath).resume();
+  socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+  socket.write(http2Frame(4, 0, 0, Buffer.alloc(0)));
+  socket.write(http2Frame(1, 4, 1, Buffer.concat(headers.map(([name, value]) => header(name, value)))));
+  socket.write(http2Frame(0, 0, 1, frame('x')));
+  await expect.poll(() => seen).toContain('begun');
+  // What the server writes is on its way, and waits for a window that never opens.
+  await setTimeout(20);
+  socket.write(http2Frame(3, 0, 1, Buffer.alloc(4)));
+  return socket;
 }
 
 describe('gRPC server', () => {
@@ -201,6 +279,32 @@ describe('gRPC server', () => {
     stream.close(constants.NGHTTP2_NO_ERROR);
     await expect.poll(() => seen).toEqual(['begun', 'closed']);
     session.destroy();
+  });
+
+  it.each(['/test/Flood', '/test/FloodAndEnd'])(
+    'keeps nothing of a call that is reset before what was written is taken: %s',
+    async (path) => {
+      const socket = await resetWithoutError(path);
+      await expect.poll(() => seen).toEqual(['begun', 'closed', 'freed']);
+      socket.destroy();
+      await setTimeout(20);
+      expect(seen).toEqual(['begun', 'closed', 'freed']);
+    },
+  );
+
+  it('reads nothing more of a call that it has ended', async () => {
+    const pieces = [Buffer.concat([frame('one'), frame('two'), frame('zip', 1)])];
+    expect(await raw('/test/First', pieces)).toEqual({ body: '', status: '0' });
+    await expect.poll(() => seen).toEqual(['one', 'closed']);
+  });
+
+  it('sends no date, which would be that of its first call', async () => {
+    const session = connectRaw();
+    const stream = session.request({ ':method': 'POST', ':path': '/test/BreakOff' });
+    const [headers] = await once(stream, 'response');
+    expect(Object.keys(headers)).toEqual([':status', 'content-type']);
+    session.destroy();
+    await expect.poll(() => seen).toEqual(['closed']);
   });
 
   it('closes with the calls that are open', async () => {

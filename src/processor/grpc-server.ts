@@ -20,6 +20,8 @@ const PREFIX_BYTES = 5;
 const LARGEST_COPIED_BYTES = 16_384;
 
 const RESPONSE_HEADERS = [':status', '200', 'content-type', 'application/grpc'];
+/** Node would put the date of the first call into the array above, for all that follow. */
+const RESPONSE_OPTIONS = { waitForTrailers: true, sendDate: false };
 
 /**
  * Envoy resets each exchange when its request ends. Node takes that for an attack beyond 1,000 at once and 33 a second,
@@ -109,7 +111,7 @@ function leaveOutStackTrace(stream: ServerHttp2Stream): void {
 export interface CallReader {
   /** One message; the next one is read when the promise is settled, which must not reject. */
   onMessage(message: Buffer): Promise<void> | undefined;
-  /** The client has sent all it will; called when its messages were read. */
+  /** The client has sent all it will; called when its messages were read, unless the call was ended before. */
   onEnd(): void;
   /** The call is over, however it came about. Called once. */
   onClose(): void;
@@ -122,6 +124,8 @@ export class GrpcCall {
   readonly #messages: MessageReader;
   #status: GrpcStatus = GRPC_STATUS.ok;
   #details = '';
+  /** Whether what the client sends is of interest: until the call is ended, or over. */
+  #reads = true;
   #busy = false;
   #corked = false;
 
@@ -140,43 +144,47 @@ export class GrpcCall {
     return String(this.#headers[name] ?? '');
   }
 
-  /** Reads until the call is over. */
+  /** Reads until the call is ended, or over. */
   read(reader: CallReader): void {
     const stream = this.#stream;
     let ended = false;
-    let isReadable = true;
     const readOn = (): void => {
       try {
-        while (!this.#busy) {
+        while (this.#reads && !this.#busy) {
           const message = this.#messages.next();
           if (message === undefined) break;
           const pending = reader.onMessage(message);
-          if (pending !== undefined) void this.#pauseFor(pending, readOn);
+          if (pending !== undefined && this.#reads) void this.#pauseFor(pending, readOn);
         }
       } catch (error) {
         if (!(error instanceof ProtocolFault)) throw error;
-        isReadable = false;
         this.fail(error.status, error.message);
-        return;
       }
-      if (ended && !this.#busy) reader.onEnd();
+      if (ended && this.#reads && !this.#busy) reader.onEnd();
     };
     stream.on('data', (piece: Buffer) => {
-      if (!isReadable) return;
+      if (!this.#reads) return;
       this.#messages.push(piece);
       readOn();
     });
     stream.on('end', () => {
       ended = true;
-      if (isReadable) readOn();
+      readOn();
+      // Closed from both sides, or reset without an error, as older Envoys do (1.40: INTERNAL_ERROR). Node would wait for
+      // what was written to be taken, and after a reset it never is.
+      if (stream.closed) stream.destroy();
     });
     let isOpen = true;
     const onClose = (): void => {
+      this.#reads = false;
       if (isOpen) reader.onClose();
       isOpen = false;
     };
-    // The client has reset it; while nothing is read, Node closes it only later.
-    stream.on('aborted', onClose);
+    // The client has reset it. Without an error Node would wait for what is not read yet, and for what was written.
+    stream.on('aborted', () => {
+      onClose();
+      stream.destroy();
+    });
     stream.on('close', () => {
       onClose();
       // Node's session keeps streams that are over reachable for a while (the tables that its Map has outgrown): without
@@ -215,9 +223,13 @@ export class GrpcCall {
     }
   }
 
-  /** Ends the call with OK, behind what was written. */
+  /** Ends the call with OK, behind what was written; what the client still sends is not read. */
   end(): void {
-    if (this.#begin()) this.#stream.end();
+    if (!this.#begin()) return;
+    this.#stream.end();
+    this.#reads = false;
+    // From here on Node tells of a reset without an error where the call's bytes end, which a paused one never reaches.
+    this.#stream.resume();
   }
 
   /** Ends the call with another status, behind what was written. */
@@ -231,7 +243,7 @@ export class GrpcCall {
   #begin(): boolean {
     const stream = this.#stream;
     if (stream.destroyed || stream.closed || stream.writableEnded) return false;
-    if (!stream.headersSent) stream.respond(RESPONSE_HEADERS, { waitForTrailers: true });
+    if (!stream.headersSent) stream.respond(RESPONSE_HEADERS, RESPONSE_OPTIONS);
     if (!this.#corked) {
       this.#corked = true;
       stream.cork();
