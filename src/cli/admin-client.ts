@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { adminTokenPath, readAdminToken } from '../admin/token.ts';
 import { variableOf, type Settings } from '../config/env.ts';
+import { parsedJson } from '../core/json.ts';
 import { CliError } from './context.ts';
 
 /** An answer of the admin API that is no success. */
@@ -143,22 +144,13 @@ function send(
   });
 }
 
-function parsed(text: string): unknown {
-  try {
-    const value: unknown = JSON.parse(text);
-    return value;
-  } catch {
-    return undefined;
-  }
-}
-
 /** 502 to 504 without our error shape. */
 function isEnvoysOwn({ status, text }: Answer): boolean {
-  return status >= 502 && status <= 504 && !errorSchema.safeParse(parsed(text)).success;
+  return status >= 502 && status <= 504 && !errorSchema.safeParse(parsedJson(text)).success;
 }
 
 function readAnswer({ status, text }: Answer, hasToken: boolean, settings: Settings): unknown {
-  const body = parsed(text);
+  const body = parsedJson(text);
   if (status >= 200 && status < 300 && body !== undefined) return body;
   const error = errorSchema.safeParse(body);
   if (!error.success)

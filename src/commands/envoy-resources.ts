@@ -32,8 +32,17 @@ function errorBodies(format: ClientFormatName, pathPrefix?: string): ErrorBodies
   };
 }
 
+/** What Envoy answers itself, in the shape of the API that was asked. */
+export const ERROR_BODIES: readonly ErrorBodies[] = [
+  errorBodies('messages', '/v1/messages'),
+  errorBodies('responses', '/v1/responses'),
+  errorBodies('gemini', '/v1beta'),
+  { ...errorBodies('chat', BACKENDS_PATH), format: BACKEND_ROUTE, messages: BACKEND_MESSAGES },
+  errorBodies('chat'),
+];
+
 /** Bedrock takes a bearer token in place of a signature, where that is what its credential is. */
-function placementOf({ type, options }: SnapshotProvider): CredentialPlacement {
+export function placementOf({ type, options }: SnapshotProvider): CredentialPlacement {
   return options['authentication'] === 'bearer'
     ? { kind: 'header', header: 'authorization', prefix: 'Bearer ' }
     : providerOf(type).credential;
@@ -52,13 +61,7 @@ export function xdsBuilder(
       processorSockets: endpoints.sockets.processors,
       witnessSocket: endpoints.sockets.witness,
       capabilities: settings.envoyFeatures === 'all' ? ALL_CAPABILITIES : LEAST_CAPABILITIES,
-      errorBodies: [
-        errorBodies('messages', '/v1/messages'),
-        errorBodies('responses', '/v1/responses'),
-        errorBodies('gemini', '/v1beta'),
-        { ...errorBodies('chat', BACKENDS_PATH), format: BACKEND_ROUTE, messages: BACKEND_MESSAGES },
-        errorBodies('chat'),
-      ],
+      errorBodies: ERROR_BODIES,
       placementOf,
       foreignHeadersOf: ({ type }) => foreignHeadersOf(type),
       openRequestReportSeconds: settings.leaseSeconds / REPORTS_PER_LEASE,

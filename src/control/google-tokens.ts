@@ -1,8 +1,7 @@
 import { importPKCS8, SignJWT } from 'jose';
 import { z } from 'zod';
 import type { GoogleServiceAccount } from '../config/secrets.ts';
-import { FetchRefusedError } from './addresses.ts';
-import type { GuardedFetch } from './guarded-fetch.ts';
+import { whyNotFetched, type GuardedFetch } from './guarded-fetch.ts';
 
 /** What an access token may be used for: everything that the account's own roles allow (Vertex AI asks for this one). */
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
@@ -182,11 +181,8 @@ async function requestToken(account: GoogleServiceAccount, fetchGuarded: Guarded
       seconds: Math.min(token.data.expires_in, LONGEST_LIFE_SECONDS),
     };
   } catch (error) {
-    if (error instanceof FetchRefusedError) return { problem: error.message };
     if (error instanceof SyntaxError) return { problem: `${hostOf(account)} did not answer with JSON.` };
-    const code =
-      error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
-    return { problem: `${hostOf(account)} cannot be reached${code === '' ? '' : ` (${code})`}.` };
+    return { problem: whyNotFetched(error, hostOf(account)) };
   }
 }
 

@@ -1,7 +1,13 @@
 import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import type { LookupFunction } from 'node:net';
-import { checkedAddresses, checkedUrl, type AddressPolicy, type ResolvedAddress } from './addresses.ts';
+import {
+  checkedAddresses,
+  checkedUrl,
+  FetchRefusedError,
+  type AddressPolicy,
+  type ResolvedAddress,
+} from './addresses.ts';
 
 export interface GuardedRequest {
   readonly method: 'GET' | 'POST' | 'PATCH';
@@ -65,6 +71,14 @@ export function createGuardedFetch(policy: AddressPolicy): GuardedFetch {
       body: await readBounded(response, maxBytes),
     };
   };
+}
+
+/** Why a fetch has failed, as a sentence for operators. */
+export function whyNotFetched(error: unknown, host: string): string {
+  if (error instanceof FetchRefusedError) return error.message;
+  const code =
+    error instanceof Error && 'code' in error && typeof error.code === 'string' ? ` (${error.code})` : '';
+  return `${host} cannot be reached${code}.`;
 }
 
 function pinned(addresses: readonly ResolvedAddress[]): LookupFunction {

@@ -1,8 +1,7 @@
 import { z } from 'zod';
 import type { DeclaredIssuer } from '../config/secrets.ts';
 import type { JsonWebKey } from '../core/json-web-key.ts';
-import { FetchRefusedError } from './addresses.ts';
-import type { GuardedFetch, GuardedResponse } from './guarded-fetch.ts';
+import { whyNotFetched, type GuardedFetch, type GuardedResponse } from './guarded-fetch.ts';
 
 const LARGEST_ANSWER_BYTES = 256 * 1024;
 const MOST_KEYS = 50;
@@ -95,10 +94,7 @@ async function get(url: string, fetch: GuardedFetch): Promise<GuardedResponse> {
       maxBytes: LARGEST_ANSWER_BYTES,
     });
   } catch (error) {
-    if (error instanceof FetchRefusedError) throw new IssuerProblem(error.message);
-    const code =
-      error instanceof Error && 'code' in error && typeof error.code === 'string' ? ` (${error.code})` : '';
-    throw new IssuerProblem(`${hostOf(url)} cannot be reached${code}.`);
+    throw new IssuerProblem(whyNotFetched(error, hostOf(url)));
   }
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { parsedJson } from '../../core/json.ts';
 
 /** Auth0 sends a batch of at most some hundred. */
 const MOST_ENTRIES = 2000;
@@ -47,24 +48,15 @@ export function readDeliveredLog(text: string): DeliveredLog | 'too many' | unde
 }
 
 function entriesOf(text: string): readonly unknown[] | undefined {
-  const whole = parsed(text);
+  const whole = parsedJson(text);
   if (whole === undefined) {
     const lines = text.split('\n').filter((line) => line.trim() !== '');
     // Beyond that, they need not be parsed to be refused.
     if (lines.length === 0 || lines.length > MOST_ENTRIES) return lines.length === 0 ? undefined : lines;
-    const entries = lines.map(parsed);
+    const entries = lines.map(parsedJson);
     return entries.includes(undefined) ? undefined : entries;
   }
   if (Array.isArray(whole)) return whole;
   const { data } = z.object({ logs: z.array(z.unknown()) }).safeParse(whole);
   return data?.logs ?? [whole];
-}
-
-function parsed(text: string): unknown {
-  try {
-    const value: unknown = JSON.parse(text);
-    return value;
-  } catch {
-    return undefined;
-  }
 }

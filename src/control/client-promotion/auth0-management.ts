@@ -1,6 +1,11 @@
 import { z } from 'zod';
-import { FetchRefusedError } from '../addresses.ts';
-import type { GuardedFetch, GuardedRequest, GuardedResponse } from '../guarded-fetch.ts';
+import { parsedJson } from '../../core/json.ts';
+import {
+  whyNotFetched,
+  type GuardedFetch,
+  type GuardedRequest,
+  type GuardedResponse,
+} from '../guarded-fetch.ts';
 
 const LARGEST_ANSWER_BYTES = 256 * 1024;
 /** A token is used for this part of its life. */
@@ -101,11 +106,7 @@ export class Auth0Management {
       }),
     });
     if (answer.status !== 200) {
-      const problem = this.#problem(answer, 'POST /oauth/token', '; are clientId and clientSecret right?');
-      throw new ManagementProblem(problem.message, {
-        isForAll: true,
-        ...(problem.waitMs === undefined ? {} : { waitMs: problem.waitMs }),
-      });
+      throw this.#problem(answer, 'POST /oauth/token', '; are clientId and clientSecret right?', () => true);
     }
     const token = tokenSchema.safeParse(this.#json(answer));
     if (!token.success) throw this.#unreadable('a token');
@@ -124,10 +125,7 @@ export class Auth0Management {
         maxBytes: LARGEST_ANSWER_BYTES,
       });
     } catch (error) {
-      if (error instanceof FetchRefusedError) throw new ManagementProblem(error.message, { isForAll: true });
-      const code =
-        error instanceof Error && 'code' in error && typeof error.code === 'string' ? ` (${error.code})` : '';
-      throw new ManagementProblem(`${this.#host} cannot be reached${code}.`, { isForAll: true });
+      throw new ManagementProblem(whyNotFetched(error, this.#host), { isForAll: true });
     }
   }
 
@@ -135,13 +133,18 @@ export class Auth0Management {
     return new URL(this.#account.tenantUrl).host;
   }
 
-  #problem({ status, headers, body }: GuardedResponse, what: string, hint: string): ManagementProblem {
-    const refusal = refusalSchema.safeParse(parsed(body));
+  #problem(
+    { status, headers, body }: GuardedResponse,
+    what: string,
+    hint: string,
+    isForAll: (status: number) => boolean = isOfTenant,
+  ): ManagementProblem {
+    const refusal = refusalSchema.safeParse(parsedJson(body.toString('utf8')));
     const code = refusal.success ? ` (${refusal.data.errorCode})` : '';
     const message = `${this.#host} answered ${status}${code} to ${what}${hint}.`;
     if (status === 429)
       return new ManagementProblem(message, { isForAll: true, waitMs: this.#wait(headers) });
-    return new ManagementProblem(message, { isForAll: [401, 403, 408].includes(status) || status >= 500 });
+    return new ManagementProblem(message, { isForAll: isForAll(status) });
   }
 
   /** When the limit begins anew, in Unix seconds (Auth0's rate limit policy), or else for how long it holds. */
@@ -153,7 +156,7 @@ export class Auth0Management {
   }
 
   #json({ body }: GuardedResponse): unknown {
-    const value = parsed(body);
+    const value = parsedJson(body.toString('utf8'));
     if (value === undefined) throw this.#unreadable('JSON');
     return value;
   }
@@ -163,13 +166,9 @@ export class Auth0Management {
   }
 }
 
-const JSON_HEADERS = { 'content-type': 'application/json', accept: 'application/json' } as const;
-
-function parsed(body: Buffer): unknown {
-  try {
-    const value: unknown = JSON.parse(body.toString('utf8'));
-    return value;
-  } catch {
-    return undefined;
-  }
+/** Other refusals are of the one client that a call was about. */
+function isOfTenant(status: number): boolean {
+  return [401, 403, 408].includes(status) || status >= 500;
 }
+
+const JSON_HEADERS = { 'content-type': 'application/json', accept: 'application/json' } as const;

@@ -1,17 +1,9 @@
+import { ERROR_BODIES, placementOf } from '../../../src/commands/envoy-resources.ts';
 import type { EnvoyCapabilities } from '../../../src/core/capabilities.ts';
-import { LimenError } from '../../../src/core/errors.ts';
-import { BACKEND_ROUTE, BACKENDS_PATH } from '../../../src/core/gateway-names.ts';
 import type { Snapshot } from '../../../src/core/snapshot.ts';
-import type { ClientFormatName } from '../../../src/formats/hub.ts';
-import { FORMATS } from '../../../src/formats/index.ts';
-import { foreignHeadersOf, providerOf } from '../../../src/providers/index.ts';
+import { foreignHeadersOf } from '../../../src/providers/index.ts';
 import { PROCESSOR_CLUSTER } from '../../../src/xds/build/filters.ts';
 import { buildXds } from '../../../src/xds/build/index.ts';
-import {
-  BACKEND_MESSAGES,
-  REQUEST_ID_PLACEHOLDER,
-  type ErrorBodies,
-} from '../../../src/xds/build/local-replies.ts';
 import type { XdsResources } from '../../../src/xds/resource.ts';
 import { secretsOf, type DataPlaneConfiguration } from './configuration.ts';
 
@@ -38,17 +30,8 @@ export function xdsOf(
     processorSockets: sockets,
     witnessSocket,
     capabilities,
-    errorBodies: [
-      errorBodies('messages', '/v1/messages'),
-      errorBodies('responses', '/v1/responses'),
-      errorBodies('gemini', '/v1beta'),
-      { ...errorBodies('chat', BACKENDS_PATH), format: BACKEND_ROUTE, messages: BACKEND_MESSAGES },
-      errorBodies('chat'),
-    ],
-    placementOf: ({ type, options }) =>
-      options['authentication'] === 'bearer'
-        ? { kind: 'header', header: 'authorization', prefix: 'Bearer ' }
-        : providerOf(type).credential,
+    errorBodies: ERROR_BODIES,
+    placementOf,
     foreignHeadersOf: (provider) => foreignHeadersOf(provider.type),
     systemCaFile: '/etc/ssl/certs/ca-certificates.crt',
     secrets: secretsOf(configuration),
@@ -60,15 +43,6 @@ export function xdsOf(
     },
   });
   return { ...resources, clusters: withPatience(resources.clusters) };
-}
-
-function errorBodies(format: ClientFormatName, pathPrefix?: string): ErrorBodies {
-  return {
-    format,
-    pathPrefix,
-    body: (code, message) =>
-      FORMATS[format].encodeError(new LimenError(code, message), REQUEST_ID_PLACEHOLDER).toString('utf8'),
-  };
 }
 
 /**
